@@ -1,0 +1,1 @@
+"""A table as tokens and as float blocks, built from its completed schema alone."""

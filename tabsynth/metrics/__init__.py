@@ -1,0 +1,1 @@
+"""Evidence, estimates with intervals, and the metrics that read them."""

@@ -1,0 +1,1 @@
+"""What a release costs and how it is paid: budget, ledger, mechanisms, discovery, DP-SGD."""

@@ -1,0 +1,1 @@
+"""Verdicts and ledger as HTML and JSON, for inside eyes only."""
