@@ -1,0 +1,237 @@
+"""A schema with private rows: reading, validating, splitting.
+
+Whatever comes in leaves in one canonical form. Categorical columns are `category` (the declared categories in the
+declared order), booleans `boolean`, integers `Int64`, floats `float64`, datetimes `datetime64[s]` in UTC. Identifier
+columns are dropped at the door: no later code can leak what it never held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabsynth import _check
+from tabsynth.errors import TableError
+from tabsynth.files import RawTable, read_raw
+from tabsynth.schema import Column, Kind, Schema
+
+TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Table:
+    """A schema and the private rows it describes, in canonical form; every touch of the rows reads `.private`."""
+
+    schema: Schema
+    private: pd.DataFrame
+
+    def units(self) -> NDArray[np.int64] | None:
+        """Number the privacy unit of every row from 0; None when each row is a unit of its own."""
+        group = self.schema.unit.column
+        return None if group is None else np.asarray(pd.factorize(self.private[group])[0], np.int64)
+
+    def take(self, rows: NDArray[np.int64]) -> Table:
+        """Return the table with these rows only."""
+        return replace(self, private=self.private.iloc[rows].reset_index(drop=True))
+
+
+def read(
+    source: Path | str | pd.DataFrame, schema: Schema, *, delimiter: str = ",", check_domain: bool = True
+) -> Table:
+    """Read a table and validate it against its schema.
+
+    `source` is a CSV file (also gzip), a Parquet file or a frame. With `check_domain=False` values may leave the
+    declared domain, as those of a foreign synthetic table may; its columns and kinds must still match.
+
+    Raises TableError naming the source, the column and the rule; a message never quotes a value.
+    """
+    raw = read_raw(source, delimiter=delimiter)
+    return from_raw(raw, schema, check_domain=check_domain)
+
+
+def from_raw(raw: RawTable, schema: Schema, *, check_domain: bool = True) -> Table:
+    """Apply a schema to a raw table."""
+    _check_columns(raw, schema)
+    if raw.columns.num_rows < 2:
+        found = "no rows" if raw.columns.num_rows == 0 else "one row"
+        raise TableError(f"{raw.label}: {found}; at least two are needed.")
+    wanted = [column for column in schema if "identifier" not in column.roles]
+    series = {column.name: _convert(raw, column, schema.missing, check_domain) for column in wanted}
+    return Table(schema, pd.DataFrame(series, copy=False))
+
+
+def split(table: Table, holdout: float, rng: np.random.Generator) -> tuple[Table, Table]:
+    """Split into train and holdout at random; rows of one privacy unit stay together.
+
+    Raises InputError unless `holdout` lies between 0 and 1 and leaves both parts two rows.
+    """
+    _check.within("holdout", holdout, 0.0, 1.0)
+    units = table.units()
+    keys = np.arange(len(table.private)) if units is None else units
+    drawn = rng.random(int(keys.max()) + 1) < holdout
+    held = drawn[keys]
+    if min(held.sum(), (~held).sum()) < 2:
+        raise TableError(f"A holdout share of {holdout:g} leaves fewer than two rows in one part of the table.")
+    return table.take(np.flatnonzero(~held)), table.take(np.flatnonzero(held))
+
+
+def _check_columns(raw: RawTable, schema: Schema) -> None:
+    names = raw.columns.column_names
+    required = [column.name for column in schema if "identifier" not in column.roles]
+    if missing := [name for name in required if name not in names]:
+        hint = " Is the delimiter another one?" if len(names) == 1 and len(required) > 1 else ""
+        raise TableError(f"{raw.label}: column {missing[0]!r} of the schema is missing.{hint}")
+    if unknown := [name for name in names if name not in schema.names]:
+        raise TableError(f"{raw.label}: the schema does not know column {unknown[0]!r}; declare it or drop it.")
+
+
+def _convert(raw: RawTable, column: Column, missing: tuple[str, ...], check_domain: bool) -> pd.Series:
+    """Turn one raw column into its canonical form; every rule it breaks is named."""
+    values = raw.columns.column(column.name)
+    try:
+        series = CONVERT["categorical" if "group" in column.roles else column.kind](values, column, missing)
+        if check_domain:
+            _check_domain(series, column)
+    except _BrokenRule as broken:
+        raise TableError(f"{raw.label}: column {column.name!r}: {broken}.") from None
+    return series.rename(column.name)
+
+
+class _BrokenRule(Exception):
+    """A rule that a column breaks, in words that quote no value."""
+
+
+def _categorical(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    """Map values to categories as text; a declared category wins over a text that stands for a missing value."""
+    encoded = _text(values).combine_chunks().dictionary_encode()
+    found = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    declared = column.categories or ()
+    kept = [text for text in found if text in set(declared) or text not in missing]
+    extra = sorted(set(kept) - set(declared))
+    position = {text: index for index, text in enumerate((*declared, *extra))}
+    new_code = np.array([position.get(text, -1) for text in found] + [-1], np.int64)
+    dtype = pd.CategoricalDtype([*declared, *extra])
+    return pd.Series(pd.Categorical.from_codes(new_code[codes], dtype=dtype))
+
+
+def _boolean(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    if pa.types.is_boolean(values.type):
+        return pd.Series(values.to_pandas(), dtype="boolean")
+    text = _categorical(values, replace(column, kind="categorical", categories=None), missing)
+    words = [str(word).lower() for word in text.cat.categories]
+    if any(word not in TRUE | FALSE for word in words):
+        raise _BrokenRule("a value is not a boolean (true/false, yes/no or 1/0)")
+    truth = np.array([word in TRUE for word in words] + [False])
+    codes = text.cat.codes.to_numpy()
+    return pd.Series(pd.arrays.BooleanArray(truth[codes], codes < 0))
+
+
+def _integer(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    if pa.types.is_integer(values.type):
+        return pd.Series(values.cast(pa.int64()).to_pandas(integer_object_nulls=False), dtype="Int64")
+    numbers = _numbers(values, missing)
+    if not np.all((numbers == np.floor(numbers)) | np.isnan(numbers)):
+        raise _BrokenRule("a value is not a whole number")
+    if np.nanmax(np.abs(numbers), initial=0.0) >= 2.0**53:
+        raise _BrokenRule("a value is too large for an exact whole number (2^53)")
+    return pd.Series(numbers).astype("Int64")
+
+
+def _float(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    return pd.Series(_numbers(values, missing))
+
+
+def _datetime(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    if pa.types.is_temporal(values.type):
+        moments = pd.Series(values.to_pandas())
+        moments = pd.to_datetime(moments, utc=True).dt.tz_localize(None)
+        return moments.astype("datetime64[s]")
+    text = _without_missing(_text(values), missing)
+    moments = pd.to_datetime(text.to_pandas(), format=column.time_format, errors="coerce", utc=True)
+    if int(moments.isna().sum()) > text.null_count:
+        raise _BrokenRule(f"a value does not follow the format {column.time_format!r}")
+    return pd.Series(moments.dt.tz_localize(None).astype("datetime64[s]"))
+
+
+CONVERT: dict[Kind, Callable[[pa.ChunkedArray, Column, tuple[str, ...]], pd.Series]] = {
+    "categorical": _categorical,
+    "boolean": _boolean,
+    "integer": _integer,
+    "float": _float,
+    "datetime": _datetime,
+}
+
+
+def _numbers(values: pa.ChunkedArray, missing: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return finite float64 values, NaN where missing."""
+    if pa.types.is_decimal(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+        numbers = values.cast(pa.float64()).to_numpy()
+    elif pa.types.is_floating(values.type):
+        numbers = values.to_numpy().astype(np.float64)
+    else:
+        try:
+            numbers = _without_missing(_text(values), missing).cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid:
+            raise _BrokenRule("a value is not a number") from None
+    if np.isinf(numbers).any():
+        raise _BrokenRule("a value is infinite")
+    return np.asarray(numbers)
+
+
+def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return values as trimmed text; whole floats lose their '.0', as they had none before a column held a gap."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_floating(values.type) and pc.all(pc.equal(pc.floor(values), values)).as_py():
+        values = values.cast(pa.int64())
+    if pa.types.is_boolean(values.type):
+        return pc.if_else(values, "True", "False")
+    return pc.utf8_trim_whitespace(values.cast(pa.string()))
+
+
+def _without_missing(text: pa.ChunkedArray, missing: tuple[str, ...]) -> pa.ChunkedArray:
+    return pc.if_else(pc.is_in(text, pa.array(missing, pa.string())), pa.scalar(None, pa.string()), text)
+
+
+def _check_domain(series: pd.Series, column: Column) -> None:
+    """Raise the first rule of the declared domain that a canonical column breaks."""
+    if (column.nullable is False or "group" in column.roles) and series.isna().any():
+        raise _BrokenRule("a value is missing, and the column is declared not nullable")
+    if column.categories is not None and len(series.cat.categories) > len(column.categories):
+        raise _BrokenRule("a value is not among the declared categories")
+    if column.bounds is not None:
+        axis = to_axis(series, column)
+        low, high = column.bounds
+        # a declared precision forgives what rounding to it would
+        slack = column.step / 2 if column.kind == "float" else 0.0
+        if np.nanmin(axis, initial=np.inf) < low - slack or np.nanmax(axis, initial=-np.inf) > high + slack:
+            shown = column.to_dict()["bounds"]
+            raise _BrokenRule(f"a value is outside the declared bounds [{shown[0]}, {shown[1]}]")
+
+
+def to_axis(series: pd.Series, column: Column) -> NDArray[np.float64]:
+    """Place a canonical numeric column on the real axis: shape (n,), NaN where missing, datetimes in seconds."""
+    if column.kind == "datetime":
+        seconds = series.to_numpy().astype("datetime64[s]").astype(np.int64).astype(np.float64)
+        return np.where(series.isna(), np.nan, seconds)
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def from_axis(axis: NDArray[np.float64], column: Column) -> pd.Series:
+    """Turn axis values back into the canonical form of a numeric column, the inverse of `to_axis`."""
+    if column.kind == "datetime":
+        missing = np.isnan(axis)
+        moments = np.where(missing, 0, axis).astype(np.int64).astype("datetime64[s]")
+        moments[missing] = np.datetime64("NaT")
+        return pd.Series(moments, name=column.name)
+    series = pd.Series(axis, name=column.name)
+    return series.astype("Int64") if column.kind == "integer" else series
