@@ -1,0 +1,165 @@
+"""A completed schema's columns as tokens: bins of numbers, indices of categories, and a token for missing.
+
+Tokens of numeric columns keep the order of their bins; the place within the bin travels beside them as an offset in
+[0, 1). A codec knows its column's schema and nothing else, so it may be saved and published as the schema may.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabsynth.errors import SchemaError
+from tabsynth.schema import Column
+from tabsynth.table import from_axis, to_axis
+
+# A bin narrower than this share of the column's span stands for one value, a spike.
+NARROW = 1e-4
+LAST_PLACE = np.nextafter(np.float32(1), np.float32(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One column's values as tokens 0 to `size` - 1.
+
+    Raises SchemaError when the column's domain is not complete.
+
+    >>> codec = Codec(Column("age", "integer", bounds=(0, 9), bins=(0, 5, 10), nullable=True))
+    >>> codec.size, codec.has_offset
+    (3, True)
+    """
+
+    column: Column
+
+    def __post_init__(self) -> None:
+        """Refuse a column whose domain is not complete."""
+        missing = self.column.undeclared()
+        if self.column.numeric and self.column.bins is None:
+            missing = (*missing, "bins")
+        if missing:
+            raise SchemaError(
+                f"Column {self.column.name!r}: {missing[0]} must be declared or discovered before encoding."
+            )
+
+    @property
+    def values(self) -> int:
+        """The number of tokens that stand for a value."""
+        if self.column.numeric:
+            return len(self.column.bins or ()) - 1
+        return len(self.column.levels or ())
+
+    @property
+    def size(self) -> int:
+        """The number of tokens, the one for missing included."""
+        return self.values + bool(self.column.nullable)
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether a place within the token's bin carries information."""
+        if not self.column.numeric:
+            return False
+        edges = self._edges()
+        one_value = 1.5 * self.column.step or (edges[-1] - edges[0]) * NARROW
+        return bool(np.any(np.diff(edges) > one_value))
+
+    def tokens(self, series: pd.Series) -> NDArray[np.int32]:
+        """Return the token of every value, shape (n,); values outside the domain go to the nearest bin."""
+        if self.column.numeric:
+            axis = to_axis(series, self.column)
+            codes = np.searchsorted(self._edges()[1:-1], self._snapped(axis), side="right")
+            missing = np.isnan(axis)
+        else:
+            codes = self._category_codes(series)
+            missing = codes < 0
+        if missing.any() and not self.column.nullable:
+            raise SchemaError(
+                f"Column {self.column.name!r}: a value is missing or unknown, which its domain does not allow."
+            )
+        return np.where(missing, self.values, codes).astype(np.int32)
+
+    def offsets(self, series: pd.Series, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return the place of every value within its bin, in [0, 1), one half where a bin holds no places."""
+        if not self.has_offset:
+            return np.full(len(tokens), 0.5, np.float32)
+        axis = self._snapped(to_axis(series, self.column))
+        low, width = self._bin(tokens)
+        # the middle of a step, so that decoding does not depend on how a float rounds
+        place = (axis + self.column.step / 2 - low) / width
+        return np.where(np.isnan(place), 0.5, np.clip(place, 0.0, LAST_PLACE)).astype(np.float32)
+
+    def decode(self, tokens: NDArray[np.int32], offsets: NDArray[np.float32]) -> pd.Series:
+        """Return canonical values for tokens and offsets; every value lies in the declared domain."""
+        if not self.column.numeric:
+            return self._decode_levels(tokens)
+        low, width = self._bin(tokens)
+        axis = self._stepped(low + offsets.astype(np.float64) * width)
+        spike = self._spikes()[np.minimum(tokens, self.values - 1)]
+        axis = np.clip(np.where(np.isnan(spike), axis, spike), *(self.column.bounds or (-np.inf, np.inf)))
+        return from_axis(np.where(tokens == self.values, np.nan, axis), self.column)
+
+    def _edges(self) -> NDArray[np.float64]:
+        return np.asarray(self.column.bins, np.float64)
+
+    def _bin(self, tokens: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return lower edge and width of every token's bin; missing takes the last bin's."""
+        edges, place = self._edges(), np.minimum(tokens, self.values - 1)
+        return edges[place], np.diff(edges)[place]
+
+    def _snapped(self, axis: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Round to the column's precision, so that a value falls in the bin it will be decoded from."""
+        step, low = self.column.step, self._edges()[0]
+        return axis if step == 0 else low + np.round((axis - low) / step) * step
+
+    def _stepped(self, axis: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Floor to the column's precision."""
+        step, low = self.column.step, self._edges()[0]
+        if step == 0:
+            return axis
+        floored = low + np.floor((axis - low) / step + 1e-9) * step
+        return np.asarray(np.round(floored, self.column.decimals or 0))
+
+    def _spikes(self) -> NDArray[np.float64]:
+        """Return, for every bin that is narrow and has no step, the roundest number in it; NaN for the others.
+
+        A spike is known as a narrow bin only; the shortest decimal inside it is a guess made from public facts.
+        """
+        edges = self._edges()
+        narrow = np.diff(edges) < (edges[-1] - edges[0]) * NARROW
+        if self.column.step > 0:
+            narrow[:] = False
+        pairs = zip(edges[:-1], edges[1:], narrow, strict=True)
+        return np.array([roundest(low, high) if is_narrow else np.nan for low, high, is_narrow in pairs])
+
+    def _category_codes(self, series: pd.Series) -> NDArray[np.int64]:
+        if self.column.kind == "boolean":
+            return np.asarray(series.astype("Int64").to_numpy(dtype=np.int64, na_value=-1), np.int64)
+        levels = pd.Index(self.column.levels or ())
+        if not isinstance(series.dtype, pd.CategoricalDtype):
+            return np.asarray(levels.get_indexer(pd.Index(series.astype("str"))), np.int64)
+        position = np.append(levels.get_indexer(series.cat.categories.astype("str")), -1)
+        return np.asarray(position[series.cat.codes], np.int64)
+
+    def _decode_levels(self, tokens: NDArray[np.int32]) -> pd.Series:
+        missing = tokens == self.values
+        if self.column.kind == "boolean":
+            return pd.Series(pd.arrays.BooleanArray(tokens == 1, missing), name=self.column.name)
+        codes = np.where(missing, -1, tokens)
+        dtype = pd.CategoricalDtype(list(self.column.levels or ()))
+        return pd.Series(pd.Categorical.from_codes(codes, dtype=dtype), name=self.column.name)
+
+
+def roundest(low: float, high: float) -> float:
+    """Return the number with the fewest decimals in [low, high).
+
+    >>> roundest(0.1999, 0.20004), roundest(-1e-7, 1e-7)
+    (0.2, 0.0)
+    """
+    for decimals in range(-15, 16):
+        grid = 10.0**-decimals
+        candidate = round(np.ceil(low / grid) * grid, max(decimals, 0))
+        if low <= candidate < high:
+            return float(candidate)
+    return float(low)
