@@ -27,6 +27,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 NUMERIC: tuple[Kind, ...] = ("integer", "float", "datetime")
 
 DAY = 86_400.0  # seconds
+OTHER = "(other)"  # what discovery calls the categories that were too rare to be paid for
 
 
 @dataclass(frozen=True, slots=True)

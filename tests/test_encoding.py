@@ -106,6 +106,6 @@ def test_an_unknown_category_is_refused_without_quoting_it() -> None:
 
 
 def test_roundest_is_the_shortest_decimal() -> None:
-    assert roundest(0.04166666, 0.0416667) == pytest.approx(0.0416667, abs=1e-8)
+    assert roundest(0.04166663, 0.04166673) == pytest.approx(0.0416667, abs=1e-12)
     assert roundest(99_999.5, 100_000.5) == 100_000
     assert roundest(5.0, 5.0000001) == 5.0

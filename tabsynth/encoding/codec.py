@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.errors import SchemaError
-from tabsynth.schema import Column
+from tabsynth.schema import OTHER, Column
 from tabsynth.table import from_axis, to_axis
 
 # A bin narrower than this share of the column's span stands for one value, a spike.
@@ -130,16 +130,19 @@ class Codec:
         narrow = np.diff(edges) < (edges[-1] - edges[0]) * NARROW
         if self.column.step > 0:
             narrow[:] = False
-        pairs = zip(edges[:-1], edges[1:], narrow, strict=True)
+        tops = np.append(edges[1:-1], np.nextafter(edges[-1], np.inf))  # the last bin holds its upper edge
+        pairs = zip(edges[:-1], tops, narrow, strict=True)
         return np.array([roundest(low, high) if is_narrow else np.nan for low, high, is_narrow in pairs])
 
     def _category_codes(self, series: pd.Series) -> NDArray[np.int64]:
         if self.column.kind == "boolean":
             return np.asarray(series.astype("Int64").to_numpy(dtype=np.int64, na_value=-1), np.int64)
         levels = pd.Index(self.column.levels or ())
+        unknown = levels.get_loc(OTHER) if OTHER in levels else -1
         if not isinstance(series.dtype, pd.CategoricalDtype):
-            return np.asarray(levels.get_indexer(pd.Index(series.astype("str"))), np.int64)
-        position = np.append(levels.get_indexer(series.cat.categories.astype("str")), -1)
+            series = series.astype("category")
+        position = levels.get_indexer(series.cat.categories.astype("str"))
+        position = np.append(np.where(position < 0, unknown, position), -1)
         return np.asarray(position[series.cat.codes], np.int64)
 
     def _decode_levels(self, tokens: NDArray[np.int32]) -> pd.Series:
@@ -161,5 +164,5 @@ def roundest(low: float, high: float) -> float:
         grid = 10.0**-decimals
         candidate = round(np.ceil(low / grid) * grid, max(decimals, 0))
         if low <= candidate < high:
-            return float(candidate)
+            return float(candidate) + 0.0  # no negative zero
     return float(low)
