@@ -1,0 +1,71 @@
+"""Columns as numbers: the axis of numeric ones, the codes of the others, and bins that both share.
+
+Nothing here needs a declared domain: bins are quantiles of the training rows, and categories are those of the evidence.
+Missing values are a place of their own everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabsynth.schema import Column
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+BINS = 20
+
+
+def axis(series: pd.Series, column: Column) -> Floats:
+    """Return a numeric column on the real axis, datetimes as seconds since 1970; missing is NaN.
+
+    >>> axis(pd.Series([1, None], dtype="Int64"), Column("age", "integer"))
+    array([ 1., nan])
+    """
+    if column.kind == "datetime":
+        seconds = series.astype("datetime64[s]").astype("int64").to_numpy(dtype=np.float64)
+        return np.where(series.isna().to_numpy(), np.nan, seconds)
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def codes(series: pd.Series, column: Column) -> Codes:
+    """Return a categorical or boolean column as category numbers; missing is -1."""
+    if column.kind == "boolean":
+        return series.astype("Int64").fillna(-1).to_numpy(dtype=np.int64)
+    return series.cat.codes.to_numpy(dtype=np.int64)
+
+
+def binned(column: Column, train: pd.Series, *others: pd.Series) -> tuple[Codes, ...]:
+    """Return each of `others` as cell numbers from 0, missing being the last cell in use.
+
+    A numeric column is cut at the 20-quantiles of the training values; a value belongs to the bin whose lower edge it
+    has reached. A categorical column keeps its categories.
+    """
+    if not column.numeric:
+        found = [codes(series, column) for series in others]
+        last = max(int(one.max(initial=-1)) for one in found) + 1
+        return tuple(np.where(one < 0, last, one) for one in found)
+    known = axis(train, column)
+    known = known[~np.isnan(known)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
+    cells = []
+    for series in others:
+        values = axis(series, column)
+        cells.append(np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right")))
+    return tuple(cells)
+
+
+def fingerprints(frame: pd.DataFrame, columns: tuple[Column, ...]) -> NDArray[np.uint64]:
+    """Return one 64-bit hash a row: equal rows get equal hashes, others differ but for a chance of about n²/2^64.
+
+    Frames must come from one Evidence, which gives categories the same codes everywhere.
+    """
+    hashed = np.zeros(len(frame), dtype=np.uint64)
+    for column in columns:
+        series = frame[column.name]
+        values = axis(series, column) + 0.0 if column.numeric else codes(series, column)  # -0.0 is 0.0
+        hashed = hashed * np.uint64(0x9E3779B97F4A7C15) + pd.util.hash_array(values)
+        hashed ^= hashed >> np.uint64(29)  # else columns would mix linearly
+    return hashed

@@ -1,0 +1,155 @@
+"""What a metric may look at: training rows, holdout rows, synthetic rows, and the columns they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from tabsynth.errors import TableError
+from tabsynth.metrics.estimate import Estimate, NotMeasured
+from tabsynth.schema import Column, Schema
+
+Tier = Literal["fidelity", "utility", "privacy"]
+Frames = Mapping[str, pd.DataFrame]
+TRAIN, HOLDOUT, ROWS = "training table", "holdout", "synthetic table"
+
+
+class Metric(Protocol):
+    """A frozen dataclass of settings that turns evidence into one estimate.
+
+    `name` is unique within a policy. A privacy metric has a field `level`, the confidence level of its interval, so
+    that a policy can correct it for the number of privacy checks. `rng` is the only randomness it may use. Raise
+    NotMeasured when the evidence does not allow the number and NotApplicable when the question does not arise.
+    """
+
+    @property
+    def name(self) -> str:
+        """The metric's name in policies and reports."""
+
+    @property
+    def tier(self) -> Tier:
+        """Which of the three questions the metric answers."""
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
+        """Measure."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Evidence:
+    """Training rows, holdout rows (None where there are none) and synthetic rows over the schema's modelled columns.
+
+    The frames may hold their columns in any order and with other dtypes for the same values; they are kept in schema
+    order with the canonical dtypes, and a categorical column has the same categories in all three (the declared ones,
+    then any others found). Domains need not be declared. Identifier and group columns are dropped.
+
+    Raises TableError when a frame is empty, lacks a column, has an unknown one, or holds a value that is not of its
+    column's kind.
+    """
+
+    schema: Schema
+    train: pd.DataFrame
+    holdout: pd.DataFrame | None
+    rows: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        """Check the frames and bring them into canonical form."""
+        given = {TRAIN: self.train, ROWS: self.rows}
+        if self.holdout is not None:
+            given[HOLDOUT] = self.holdout
+        for source, frame in given.items():
+            _check_columns(source, frame, self.schema)
+        columns = {column.name: _canonical(given, column) for column in self.columns}
+        frames = {source: pd.DataFrame({name: columns[name][source] for name in columns}) for source in given}
+        object.__setattr__(self, "train", frames[TRAIN])
+        object.__setattr__(self, "rows", frames[ROWS])
+        object.__setattr__(self, "holdout", frames.get(HOLDOUT))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that are compared: those a synthesizer learns."""
+        return self.schema.modelled
+
+    @property
+    def reference(self) -> pd.DataFrame:
+        """The real rows that fidelity compares with: the holdout, or the training rows where there is none."""
+        return self.train if self.holdout is None else self.holdout
+
+    def unseen(self) -> pd.DataFrame:
+        """Return the holdout; raise NotMeasured where there is none."""
+        if self.holdout is None:
+            raise NotMeasured("It needs a holdout: real rows that the synthesizer never saw.")
+        return self.holdout
+
+    def as_real(self, rng: np.random.Generator) -> Evidence:
+        """Return the real ceiling: training rows in place of synthetic ones, as many (or all, where there are fewer).
+
+        Without a holdout one half of the training rows stands in for the table and the other half for its synthesis.
+        """
+        order = rng.permutation(len(self.train))
+        if self.holdout is None:
+            half = max(1, len(order) // 2)
+            train, drawn = self.train.iloc[order[:half]], self.train.iloc[order[half:] if len(order) > 1 else order]
+            return replace(self, train=train, rows=drawn.iloc[: len(self.rows)])
+        return replace(self, rows=self.train.iloc[order[: len(self.rows)]])
+
+    def as_independent(self, rng: np.random.Generator) -> Evidence:
+        """Return the trivial baseline: each column drawn by itself, with replacement, from the training rows."""
+        picks = {column.name: rng.integers(len(self.train), size=len(self.rows)) for column in self.columns}
+        drawn = {name: self.train[name].iloc[pick].reset_index(drop=True) for name, pick in picks.items()}
+        return replace(self, rows=pd.DataFrame(drawn))
+
+
+def _check_columns(source: str, frame: pd.DataFrame, schema: Schema) -> None:
+    """Raise TableError unless `frame` has rows and exactly the columns of the schema."""
+    found = [str(name) for name in frame.columns]
+    if repeated := sorted({name for name in found if found.count(name) > 1}):
+        raise TableError(f"The {source} has column {repeated[0]!r} more than once.")
+    if missing := [column.name for column in schema.modelled if column.name not in found]:
+        raise TableError(f"The {source} lacks column {_listed(missing)}.")
+    if extra := [name for name in found if name not in schema.names]:
+        raise TableError(f"The {source} has unknown column {_listed(extra)}; the schema knows {_listed(schema.names)}.")
+    if frame.empty:
+        raise TableError(f"The {source} has no rows.")
+
+
+def _listed(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _canonical(frames: Frames, column: Column) -> dict[str, pd.Series]:
+    """Return one column of every frame in its canonical dtype; raise TableError naming the frame and the column."""
+    series = {}
+    for source, frame in frames.items():
+        try:
+            series[source] = _cast(frame[column.name].reset_index(drop=True), column)
+        except (TypeError, ValueError, OverflowError):
+            raise TableError(f"The {source}, column {column.name!r}: expected {column.kind} values.") from None
+    if column.kind == "categorical":
+        found = (level for one in series.values() for level in one.cat.categories)
+        levels = list(dict.fromkeys((*(column.categories or ()), *found)))
+        series = {source: one.cat.set_categories(levels) for source, one in series.items()}
+    return series
+
+
+def _cast(series: pd.Series, column: Column) -> pd.Series:
+    """Return `series` in the canonical dtype of its kind; raise TypeError or ValueError when it does not fit."""
+    if column.kind == "categorical":
+        if not isinstance(series.dtype, pd.CategoricalDtype):
+            series = series.astype("category")
+        # two spellings may fall together as text, so the codes are made anew
+        return pd.Series(pd.Categorical(series.map(str, na_action="ignore")), name=column.name)
+    if column.kind == "boolean":
+        return series.astype("boolean")
+    if column.kind == "datetime":
+        return pd.to_datetime(series).astype("datetime64[s]")
+    numbers = pd.to_numeric(series)
+    if column.kind == "integer":
+        return numbers.astype("Int64")
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(values).any():
+        raise ValueError("infinite")
+    return pd.Series(values, name=column.name)
