@@ -17,7 +17,7 @@ from tabsynth.schema import OTHER, Column
 from tabsynth.table import from_axis, to_axis
 
 # A bin narrower than this share of the column's span stands for one value, a spike.
-NARROW = 1e-4
+NARROW = 1e-6
 LAST_PLACE = np.nextafter(np.float32(1), np.float32(0))
 
 
@@ -138,7 +138,7 @@ class Codec:
         if self.column.kind == "boolean":
             return np.asarray(series.astype("Int64").to_numpy(dtype=np.int64, na_value=-1), np.int64)
         levels = pd.Index(self.column.levels or ())
-        unknown = levels.get_loc(OTHER) if OTHER in levels else -1
+        unknown = list(levels).index(OTHER) if OTHER in levels else -1
         if not isinstance(series.dtype, pd.CategoricalDtype):
             series = series.astype("category")
         position = levels.get_indexer(series.cat.categories.astype("str"))

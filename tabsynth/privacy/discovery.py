@@ -1,0 +1,210 @@
+"""Discovery: what a schema leaves out, measured with noise and charged.
+
+Domains (categories, bounds, precision), bins and the row count are measured only where the schema is silent. The
+result is the same schema, completed: all that an encoder needs to know, and all of it declared or paid for.
+
+The discovery's share of the budget (of the Gaussian mu squared) is cut evenly between the columns that need something,
+after `COUNT` of it went to the row count; a column's part is cut by `SHARES`. Parts that are not needed stay in the
+ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabsynth.errors import SchemaError
+from tabsynth.privacy import grid
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.mechanisms import noisy_categories, noisy_count, noisy_histogram
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import assert_bounded, count_units
+from tabsynth.schema import OTHER, Column, Schema
+from tabsynth.table import Table, to_axis
+
+COUNT = 0.05  # of the discovery's share: the row count
+ROUNDS = 3  # of splitting heavy cells
+SHARES = {"categories": 1.0, "bounds": 0.2, "decimals": 0.1, "grid": 0.4, "split": 0.3 / ROUNDS}  # of a column's part
+DELTA_SHARE = 0.1  # of the budget's delta: what category discovery may add in all
+MOST_DECIMALS = 6
+Counts = Callable[[], NDArray[np.int64]]
+YEAR = 31_556_952.0  # seconds, the Gregorian mean
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Discovery:
+    """What was declared or paid for.
+
+    `schema` is complete. `rows` and `units` are the declared or noisy numbers of rows and of privacy units.
+    """
+
+    schema: Schema
+    rows: float
+    units: float
+
+
+def discover(table: Table, ledger: Ledger, secret: Secret, *, share: float = 0.1, bins: int = 32) -> Discovery:
+    """Complete a table's schema for at most `share` of the ledger's budget.
+
+    Formal guarantee: the table is touched only through the mechanisms of `privacy.mechanisms`, each charged before it
+    runs; the result is post-processing of their answers and of the declared schema.
+
+    Raises BudgetExceeded before a mechanism runs that does not fit, and SchemaError when a domain cannot be told from
+    the noise at this budget.
+    """
+    assert_bounded(table)
+    open_columns = sum(_is_open(column) for column in table.schema.modelled)
+    measure = _Measure(table, ledger, secret, share * (1 - COUNT) / max(open_columns, 1))
+    rows, units = _sizes(table, ledger, secret, share * COUNT)
+    columns = [measure.domain(column, bins) for column in table.schema.modelled]
+    schema = replace(table.schema.with_columns(*columns), rows=max(round(rows), 1))
+    return Discovery(schema, rows, units)
+
+
+def _is_open(column: Column) -> bool:
+    """Whether a fact of this column has to be measured."""
+    return bool(set(column.undeclared()) - {"nullable"}) or (column.numeric and column.bins is None)
+
+
+def _sizes(table: Table, ledger: Ledger, secret: Secret, share: float) -> tuple[float, float]:
+    """Return the declared or noisy numbers of rows and of units, each at least 1."""
+    schema, k = table.schema, table.schema.unit.rows
+    grouped = schema.unit.column is not None
+    sigma = ledger.sigma(share / 2 if grouped and schema.rows is None else share)
+
+    def measured(count: Callable[[], int], sensitivity: int, why: str) -> float:
+        noisy = noisy_count(count, sigma=sigma, sensitivity=sensitivity, ledger=ledger, secret=secret, why=why)
+        return max(noisy, 1.0)
+
+    rows = float(schema.rows) if schema.rows else measured(lambda: len(table.private), k, "row count")
+    if not grouped:
+        return rows, rows
+    return rows, measured(lambda: count_units(table), 1, "number of privacy units")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Measure:
+    """One table's measurements, each for a named part of `share` of the budget."""
+
+    table: Table
+    ledger: Ledger
+    secret: Secret
+    share: float
+
+    def domain(self, column: Column, bins: int) -> Column:
+        """Return the column with every domain fact filled in."""
+        if column.nullable is None:
+            column = replace(column, nullable=True)  # how many are missing, one-way marginals tell
+        if column.kind == "categorical" and column.categories is None:
+            return replace(column, categories=self._categories(column))
+        if not column.numeric or column.bins is not None:
+            return column
+        if column.bounds is None:
+            column = replace(column, bounds=self._bounds(column))
+            if column.kind == "float" and column.decimals is None:
+                column = self._with_decimals(column)
+        return replace(column, bins=self._bins(column, bins))
+
+    def _categories(self, column: Column) -> tuple[str, ...]:
+        """Return the categories frequent enough to be told from one unit's own, and a name for the rest."""
+
+        def observed() -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+            counts = self.table.private[column.name].value_counts()
+            return np.asarray(counts.index, dtype=object), np.asarray(counts, np.int64)
+
+        unknown = [c for c in self.table.schema.modelled if c.kind == "categorical" and c.categories is None]
+        found = noisy_categories(
+            observed,
+            sigma=self._sigma("categories"),
+            delta=self.ledger.budget.delta * DELTA_SHARE / len(unknown) if self.ledger.budget else 0.0,
+            rows_per_unit=self.table.schema.unit.rows,
+            ledger=self.ledger,
+            secret=self.secret,
+            why=f"categories of {column.name!r}",
+        )
+        return (*sorted(map(str, found)), *([OTHER] if self._sigma("categories") or not found else []))
+
+    def _bounds(self, column: Column) -> tuple[float, float]:
+        """Return bounds that hold nearly all values: the outermost cells of a fixed coarse grid that beat their noise."""
+        axis = to_axis(self.table.private[column.name], column)
+        edges = _coarse_edges(column)
+        counts, scale = self._histogram(column, "bounds", lambda: grid.count_cells(axis, edges))
+        if scale == 0:  # not private: the extremes themselves
+            return float(np.nanmin(axis, initial=np.inf)), float(np.nanmax(axis, initial=-np.inf))
+        occupied = np.flatnonzero(counts > 4.5 * scale)
+        if len(occupied) == 0:
+            raise SchemaError(f"Column {column.name!r}: its bounds are lost in the noise at this budget; declare them.")
+        low, high = edges[occupied[0]], edges[occupied[-1] + 1]
+        step = column.step
+        if step:
+            low, high = np.ceil(low / step) * step, np.ceil(high / step) * step - step
+        return float(low), float(high)
+
+    def _with_decimals(self, column: Column) -> Column:
+        """Return the column with the fewest decimals that nearly all values need; unchanged when they need many."""
+
+        def needed() -> NDArray[np.int64]:
+            values = to_axis(self.table.private[column.name], column)
+            values = values[~np.isnan(values)]
+            needs = np.full(len(values), MOST_DECIMALS + 1)
+            for decimals in range(MOST_DECIMALS, -1, -1):
+                needs[np.isclose(values, np.round(values, decimals), rtol=1e-12, atol=1e-12)] = decimals
+            return np.bincount(needs, minlength=MOST_DECIMALS + 2)
+
+        counts, scale = self._histogram(column, "decimals", needed)
+        enough = np.cumsum(counts) >= 0.99 * counts.sum() - 2 * scale
+        decimals = int(np.argmax(enough)) if enough[: MOST_DECIMALS + 1].any() else None
+        if decimals is None:
+            return column
+        low, high = column.bounds or (0.0, 0.0)
+        grain = 10.0**decimals
+        bounds = (float(np.floor(low * grain) / grain), float(np.ceil(high * grain) / grain))
+        return replace(column, decimals=decimals, bounds=bounds)
+
+    def _bins(self, column: Column, bins: int) -> tuple[float, ...]:
+        """Return noisy-quantile bins over the column's bounds, spikes as narrow bins of their own."""
+        low, high = column.bounds or (0.0, 0.0)
+        top = high + column.step if column.step or high > low else np.nextafter(high, np.inf)
+        axis = to_axis(self.table.private[column.name], column)
+        axis = axis if column.step == 0 else low + np.round((axis - low) / column.step) * column.step
+        edges = grid.first_edges(low, top, column.step)
+        counts, scale = self._histogram(column, "grid", lambda: grid.count_cells(axis, edges))
+        cells = grid.Grid(edges, counts, np.full(len(counts), scale**2))
+        for _ in range(ROUNDS):
+            finer = grid.split_heavy(cells, column.step, bins)
+            if len(finer) == len(cells.edges):
+                break
+            counts, scale = self._histogram(column, "split", partial(grid.count_cells, axis, finer))
+            cells = grid.refine(cells, finer, counts, scale**2)
+        return tuple(float(edge) for edge in grid.quantile_bins(cells, bins))
+
+    def _histogram(
+        self, column: Column, part: str, count: Callable[[], NDArray[np.int64]]
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return a noisy histogram paid from the named part of the column's share, and its noise in rows."""
+        k = self.table.schema.unit.rows
+        sigma = self._sigma(part)
+        counts = noisy_histogram(
+            count,
+            sigma=sigma,
+            sensitivity=k,
+            ledger=self.ledger,
+            secret=self.secret,
+            why=f"{part} of {column.name!r}",
+        )
+        return counts, sigma * k
+
+    def _sigma(self, part: str) -> float:
+        return self.ledger.sigma(self.share * SHARES[part])
+
+
+def _coarse_edges(column: Column) -> NDArray[np.float64]:
+    """Return the fixed edges among which bounds are looked for: powers of two to both sides, or calendar years."""
+    if column.kind == "datetime":
+        return np.arange(-70.0, 131.0) * YEAR
+    powers = 2.0 ** np.arange(0 if column.kind == "integer" else -20, 54)
+    return np.asarray(np.concatenate([-powers[::-1], [0.0], powers]), np.float64)
