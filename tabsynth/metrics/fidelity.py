@@ -1,0 +1,164 @@
+"""Fidelity: how far the synthetic table's marginals are from real ones, in distances between 0 and 1.
+
+Every distance is taken to the holdout, or to the training rows where there is none. The interval covers the sampling of
+both tables by the delta method: it is where the same distance would fall on other draws of the same sizes. Distances
+between samples do not reach 0, so they are read beside their ceiling, what real rows score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from tabsynth import _check
+from tabsynth.metrics.coding import Codes, Floats, axis, binned
+from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level, from_influence
+from tabsynth.metrics.evidence import Evidence, Tier
+
+LARGEST = 1 << 20  # cells of a table of counts; above it only the cells in use are counted
+
+# a distance, its influence at every synthetic row and at every real row
+Distance = tuple[float, Floats, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class KS:
+    """Kolmogorov-Smirnov distance of numeric and datetime columns: the mean over columns, or the worst column.
+
+    The largest difference between two distribution functions, missing values standing below all others; the real line
+    has no bins here, so spikes and shifts inside a bin show too.
+    """
+
+    over: Literal["mean", "worst"] = "mean"
+    level: float = 0.95
+    tier: ClassVar[Tier] = "fidelity"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check.one_of("over", self.over, ("mean", "worst"))
+        check_level(self.level)
+
+    @property
+    def name(self) -> str:
+        """Return `ks` or `ks_worst`."""
+        return "ks" if self.over == "mean" else "ks_worst"
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
+        """Measure; NotApplicable without a numeric column."""
+        columns = [column for column in evidence.columns if column.numeric]
+        if not columns:
+            raise NotApplicable("The table has no numeric or datetime column.")
+        found = {
+            c.name: ks(axis(evidence.rows[c.name], c), axis(evidence.reference[c.name], c)) for c in columns
+        }
+        if self.over == "mean":
+            return _mean(list(found.values()), self.level)
+        worst = max(found, key=lambda name: found[name][0])
+        return _mean([found[worst]], self.level, f"column {worst!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TVD1:
+    """Total variation distance of one-way marginals, averaged over columns.
+
+    Numeric columns are cut at the 20-quantiles of the training rows; missing is a cell of its own.
+    """
+
+    level: float = 0.95
+    name: ClassVar[str] = "tvd1"
+    tier: ClassVar[Tier] = "fidelity"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_level(self.level)
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
+        """Measure."""
+        return _mean([total_variation(*cells) for cells in _cells(evidence)], self.level)
+
+
+@dataclass(frozen=True, slots=True)
+class TVD2:
+    """Total variation distance of pairwise marginals, averaged over pairs of columns.
+
+    Cells as in `tvd1`. The distance of a pair is the largest error of any count query on the two columns. Above `pairs`
+    pairs, that many are drawn.
+    """
+
+    pairs: int = 150
+    level: float = 0.95
+    name: ClassVar[str] = "tvd2"
+    tier: ClassVar[Tier] = "fidelity"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check.at_least("pairs", self.pairs, 1)
+        check_level(self.level)
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
+        """Measure; NotApplicable with a single column."""
+        cells = _cells(evidence)
+        pairs = list(combinations(range(len(cells)), 2))
+        if not pairs:
+            raise NotApplicable("The table has a single column, hence no pair.")
+        note = ""
+        if len(pairs) > self.pairs:
+            note = f"{self.pairs} of {len(pairs)} pairs of columns, drawn at random"
+            pairs = [pairs[i] for i in rng.choice(len(pairs), self.pairs, replace=False)]
+        return _mean([total_variation(*joint(cells[a], cells[b])) for a, b in pairs], self.level, note)
+
+
+def ks(rows: Floats, real: Floats) -> Distance:
+    """Return the Kolmogorov-Smirnov distance of two samples of an axis, missing (NaN) standing below everything.
+
+    >>> ks(np.array([1.0, 2.0]), np.array([2.0, np.nan]))[0]
+    0.5
+    """
+    rows, real = (np.where(np.isnan(values), -np.inf, values) for values in (rows, real))
+    grid = np.unique(np.concatenate([rows, real]))
+    below_rows = np.searchsorted(np.sort(rows), grid, "right") / len(rows)
+    below_real = np.searchsorted(np.sort(real), grid, "right") / len(real)
+    at = int(np.abs(below_rows - below_real).argmax())
+    sign = 1.0 if below_rows[at] >= below_real[at] else -1.0
+    gap = abs(float(below_rows[at] - below_real[at]))
+    return gap, sign * (rows <= grid[at]), -sign * (real <= grid[at])
+
+
+def total_variation(rows: Codes, real: Codes) -> Distance:
+    """Return the total variation distance of two samples of cell numbers: half the summed differences of shares.
+
+    >>> total_variation(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))[0]
+    0.25
+    """
+    size = max(int(rows.max()), int(real.max())) + 1
+    gap = np.bincount(rows, minlength=size) / len(rows) - np.bincount(real, minlength=size) / len(real)
+    sign = np.sign(gap) / 2
+    return float(np.abs(gap).sum() / 2), sign[rows], -sign[real]
+
+
+def joint(first: Sequence[Codes], second: Sequence[Codes]) -> tuple[Codes, Codes]:
+    """Return the cells of two columns together, for synthetic and real rows."""
+    width = 1 + max(int(cells.max()) for cells in second)
+    rows, real = (a * width + b for a, b in zip(first, second, strict=True))
+    if max(int(rows.max()), int(real.max())) < LARGEST:
+        return rows, real
+    _, cells = np.unique(np.concatenate([rows, real]), return_inverse=True)
+    return cells[: len(rows)], cells[len(rows) :]
+
+
+def _cells(evidence: Evidence) -> list[tuple[Codes, ...]]:
+    """Return, for each column, the cells of the synthetic and of the real rows."""
+    rows, real, train = evidence.rows, evidence.reference, evidence.train
+    return [binned(c, train[c.name], rows[c.name], real[c.name]) for c in evidence.columns]
+
+
+def _mean(distances: list[Distance], level: float, note: str = "") -> Estimate:
+    """Return the mean of distances over the same rows, with its interval."""
+    value = float(np.mean([distance for distance, _, _ in distances]))
+    rows = sum(distance[1] for distance in distances) / len(distances)
+    real = sum(distance[2] for distance in distances) / len(distances)
+    return from_influence(value, (np.asarray(rows), np.asarray(real)), level, (0.0, 1.0), note)
