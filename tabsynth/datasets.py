@@ -65,7 +65,7 @@ CLINICS = {  # each clinic lies in one region: the table's functional dependency
 }
 DEPARTMENTS = ("Cardiology", "Dermatology", "Emergency", "General", "Orthopaedics", "Paediatrics")
 DIAGNOSES = ("Chronic", "Circulatory", "Infection", "Injury", "Respiratory", "Skin", "Other")
-INSURANCES = ("Public", "Private", "None")
+INSURANCES = ("Public", "Private", "Self-pay")
 
 _SHARE_BY_DEPARTMENT = {  # of diagnoses, in the order of DIAGNOSES
     "Cardiology": (0.20, 0.70, 0.02, 0.01, 0.04, 0.01, 0.02),
@@ -172,7 +172,7 @@ def _copay(
 ) -> NDArray[np.float64]:
     """Draw what the patient paid: nothing for many, a skewed amount for the rest."""
     free = np.where(age < 16, 0.85, np.where(insurance == "Public", 0.60, np.where(insurance == "Private", 0.35, 0.05)))
-    middle = np.where(insurance == "None", 4.8, 3.2) + 0.5 * (department == "Emergency")
+    middle = np.where(insurance == "Self-pay", 4.8, 3.2) + 0.5 * (department == "Emergency")
     amount = np.exp(rng.normal(middle, 0.7))
     return np.where(rng.random(len(age)) < free, 0.0, np.round(np.clip(amount, 1.0, 2000.0), 2))
 

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from tabsynth import datasets
 from tabsynth.errors import InputError, TableError
 from tabsynth.schema import Schema
+from tabsynth.table import read
 
 ADULT_ROW = (
     "39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Not-in-family, White, Male, 2174, 0, 40, "
@@ -238,3 +239,26 @@ def test_adult_when_openml_cannot_be_reached(monkeypatch):
     monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
     with pytest.raises(InputError, match=r"OpenML \(URLError\); give the path of a local file"):
         datasets.adult()
+
+
+@pytest.mark.parametrize("form", ["frame", "CSV", "Parquet"])
+@pytest.mark.parametrize("table", [datasets.clinic_visits(rows=800), datasets.breast_cancer()], ids=lambda t: t.name)
+def test_embedded_tables_are_read_as_declared(tmp_path, table, form):
+    source = {"frame": table.frame, "CSV": tmp_path / "table.csv", "Parquet": tmp_path / "table.parquet"}[form]
+    if form == "CSV":
+        table.frame.to_csv(source, index=False)
+    if form == "Parquet":
+        table.frame.to_parquet(source)
+    private = read(source, table.schema).private
+    kept = [name for name in table.schema.names if name != "visit_id"]
+    assert list(private) == kept
+    assert private.isna().sum().to_dict() == table.frame[kept].isna().sum().to_dict()
+    for name in kept:
+        assert private[name].dropna().astype(str).tolist() == table.frame[name].dropna().astype(str).tolist()
+
+
+def test_adult_is_read_as_declared(tmp_path):
+    path = tmp_path / "adult.data"
+    path.write_text(f"{ADULT_ROW}\n{ADULT_GAPS}\n")
+    table = datasets.adult(path)
+    assert read(table.frame, table.schema).private["workclass"].astype(str).tolist() == ["State-gov", "?"]
