@@ -91,7 +91,7 @@ class Ledger:
         """Record a mechanism before it runs; raise BudgetExceeded when it does not fit, LedgerError when closed."""
         self._require_open()
         within("delta", delta, 0, 1)
-        accounting.check_supported(event)
+        accounting.grouped([event])
         charge = Charge(event, why, delta)
         if not self._fits(charge):
             raise self._exceeded(why)
@@ -121,6 +121,10 @@ class Ledger:
         self._record(Charge(event_of(noise), why, 0.0))
         self._closed = True
         return noise
+
+    def close(self) -> None:
+        """Take no further charge: what was not spent stays unspent."""
+        self._closed = True
 
     def note(self, text: str) -> None:
         """Keep a remark beside the charges."""
