@@ -129,7 +129,7 @@ class _Measure:
         return (*sorted(map(str, found)), *([OTHER] if self._sigma("categories") or not found else []))
 
     def _bounds(self, column: Column) -> tuple[float, float]:
-        """Return bounds that hold nearly all values: the outermost cells of a fixed coarse grid that beat their noise."""
+        """Return bounds that hold nearly all values: the outermost cells of a coarse grid that beat their noise."""
         axis = to_axis(self.table.private[column.name], column)
         edges = _coarse_edges(column)
         counts, scale = self._histogram(column, "bounds", lambda: grid.count_cells(axis, edges))

@@ -71,6 +71,29 @@ def measure(
     return Marginal(tuple(attributes), counts, sigma * rows_per_unit)
 
 
+def one_way(
+    private: NDArray[np.int32],
+    sizes: Sequence[int],
+    names: Sequence[str],
+    *,
+    share: float,
+    rows_per_unit: int,
+    ledger: Ledger,
+    secret: Secret,
+) -> list[Marginal]:
+    """Measure the marginal of every column, each for an equal part of `share` of the ledger's budget."""
+    sigma = ledger.sigma(share / len(sizes))
+
+    def measured(place: int) -> Marginal:
+        name = (names[place],)
+        unit = rows_per_unit
+        return measure(
+            private, sizes, (place,), sigma=sigma, rows_per_unit=unit, names=name, ledger=ledger, secret=secret
+        )
+
+    return [measured(place) for place in range(len(sizes))]
+
+
 def count_tokens(tokens: NDArray[np.int32], attributes: Sequence[int], shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Count the combinations of some columns' tokens, shape `shape`."""
     cells = np.ravel_multi_index([tokens[:, place] for place in attributes], shape)

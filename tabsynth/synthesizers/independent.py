@@ -1,0 +1,80 @@
+"""`independent`: every column drawn from its own noisy marginal, no dependence between columns.
+
+The trivial baseline that a gate needs, and what a model that learned nothing about pairs looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.marginals import one_way
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.table import Table
+
+
+class IndependentSampler(Sampler):
+    """Draws each column by itself from its distribution over tokens."""
+
+    def __init__(self, schema: Schema, distributions: Sequence[NDArray[np.float64]]):
+        self.schema = schema
+        self._encoder = Encoder(schema)
+        self._distributions = tuple(distributions)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Return rows whose columns do not depend on one another."""
+        columns = [rng.choice(len(p), size=rows, p=p) for p in self._distributions]
+        return self._encoder.decode(np.stack(columns, axis=1).astype(np.int32), rng)
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Return one distribution per column."""
+        return {}, {f"column.{place}": p for place, p in enumerate(self._distributions)}
+
+    @classmethod
+    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Return the sampler with these distributions."""
+        return cls(schema, [arrays[f"column.{place}"] for place in range(len(schema.modelled))])
+
+
+@dataclass(frozen=True, slots=True)
+class Independent:
+    """Noisy one-way marginals.
+
+    `discovery` is the share of the budget for domains and bins; the marginals take the rest, evenly.
+    """
+
+    bins: int = 32
+    discovery: float = 0.3
+
+    name: ClassVar[str] = "independent"
+    sampler: ClassVar[type[Sampler]] = IndependentSampler
+
+    def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
+        """Measure every column's marginal; see `Synthesizer.fit`."""
+        table = bound_contributions(table, secret)
+        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
+        encoder = Encoder(known.schema)
+        tokens = encoder.encode(table.private).tokens
+        marginals = one_way(
+            tokens,
+            encoder.sizes,
+            encoder.names,
+            share=1 - self.discovery,
+            rows_per_unit=table.schema.unit.rows,
+            ledger=ledger,
+            secret=secret,
+        )
+        ledger.close()
+        progress(1, 1, {})
+        return IndependentSampler(known.schema, [marginal.probabilities() for marginal in marginals])

@@ -1,0 +1,124 @@
+"""A fitted model with its papers: what was fitted, with which settings, at what cost; saved as JSON and safetensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tabsynth import registry
+from tabsynth.errors import ConformanceError, InputError, ModelError, SchemaError
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.base import Progress, Sampler, Synthesizer, silent
+from tabsynth.table import Table
+
+FORMAT = 1
+MODEL, WEIGHTS = "model.json", "weights.safetensors"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Model:
+    """A sampler, the name and settings of the synthesizer that fitted it, and what the ledger says it cost."""
+
+    sampler: Sampler
+    name: str
+    settings: Mapping[str, Any]
+    privacy: Mapping[str, Any]
+
+    @property
+    def schema(self) -> Schema:
+        """The completed schema."""
+        return self.sampler.schema
+
+    def sample(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Return `rows` synthetic rows; see `Sampler.sample`."""
+        return self.sampler.sample(rows, rng)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model into a new folder, whole or not at all; raise InputError when that cannot be done."""
+        folder = Path(folder)
+        check_new_folder(folder)
+        values, arrays = self.sampler.state()
+        plain = {
+            "format": FORMAT,
+            "tabsynth": version("tabsynth"),
+            "model": self.name,
+            "settings": dict(self.settings),
+            "privacy": dict(self.privacy),
+            "schema": self.schema.to_dict(),
+            "state": values,
+        }
+        part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            (part / MODEL).write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part / WEIGHTS)
+            part.chmod(0o755)
+            os.rename(part, folder)
+        except OSError as error:
+            raise InputError(f"{folder}: the model could not be written ({error.strerror}).") from None
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def fit(synthesizer: Synthesizer, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Model:
+    """Fit a synthesizer and return its model; raise ConformanceError when it left its ledger open.
+
+    Raises what the synthesizer raises: BudgetExceeded before anything ran that the budget does not allow.
+    """
+    sampler = synthesizer.fit(table, ledger, secret, progress)
+    if not ledger.closed:
+        raise ConformanceError(f"The synthesizer {synthesizer.name!r} did not close its ledger.")
+    if sampler.schema.undeclared():
+        raise ConformanceError(f"The synthesizer {synthesizer.name!r} returned a sampler with an incomplete schema.")
+    return Model(sampler, synthesizer.name, settings_of(synthesizer), ledger.to_dict())
+
+
+def load(folder: Path | str) -> Model:
+    """Read a saved model; raise ModelError naming the file and the rule. Nothing is unpickled."""
+    folder = Path(folder)
+    try:
+        plain = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        arrays = load_file(folder / WEIGHTS)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
+        raise ModelError(f"{folder}: not a saved model ({type(error).__name__}).") from None
+    if not isinstance(plain, dict) or plain.get("format") != FORMAT:
+        raise ModelError(f"{folder}: the model has format {plain.get('format')!r}; this version reads {FORMAT}.")
+    try:
+        family = registry.load(registry.SYNTHESIZERS, plain["model"])
+        schema = Schema.from_dict(plain["schema"])
+        sampler = family.sampler.from_state(schema, plain["state"], arrays)
+        return Model(sampler, plain["model"], plain["settings"], plain["privacy"])
+    except (KeyError, TypeError, ValueError, SchemaError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder}: the saved model is damaged or of another version ({type(error).__name__})."
+        ) from None
+
+
+def settings_of(synthesizer: Synthesizer) -> dict[str, Any]:
+    """Return a synthesizer's settings, its dataclass fields."""
+    if not is_dataclass(synthesizer):
+        raise InputError(f"{type(synthesizer).__name__} must be a frozen dataclass of settings.")
+    return asdict(synthesizer)
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise InputError unless `folder` is new and can be made: called before any work and any charge."""
+    if folder.exists():
+        raise InputError(f"{folder}: already exists; choose a new folder.")
+    if not folder.parent.is_dir():
+        raise InputError(f"{folder.parent}: no such folder to write into.")
+    if not os.access(folder.parent, os.W_OK):
+        raise InputError(f"{folder.parent}: cannot be written (permission denied).")
