@@ -33,8 +33,8 @@ def axis(series: pd.Series, column: Column) -> Floats:
 def codes(series: pd.Series, column: Column) -> Codes:
     """Return a categorical or boolean column as category numbers; missing is -1."""
     if column.kind == "boolean":
-        return series.astype("Int64").fillna(-1).to_numpy(dtype=np.int64)
-    return series.cat.codes.to_numpy(dtype=np.int64)
+        return np.asarray(series.astype("Int64").fillna(-1), dtype=np.int64)
+    return np.asarray(series.cat.codes, dtype=np.int64)
 
 
 def binned(column: Column, train: pd.Series, *others: pd.Series) -> tuple[Codes, ...]:

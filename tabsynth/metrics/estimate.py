@@ -88,15 +88,16 @@ def wilson(hits: int, trials: int, level: float) -> tuple[float, float]:
 def difference(hits: tuple[int, int], trials: tuple[int, int], level: float) -> Estimate:
     """Return the difference of two independent proportions, first less second (Newcombe 1998, method 10).
 
-    >>> difference((56, 48), (70, 80), 0.95)  # the paper's first example: 0.0524 to 0.3339
-    Estimate(value=0.2, low=0.0524, high=0.3339, note='')
+    >>> found = difference((56, 48), (70, 80), 0.95)  # the paper's first example
+    >>> round(found.low, 4), round(found.high, 4)
+    (0.0524, 0.3339)
     """
     first, second = hits[0] / trials[0], hits[1] / trials[1]
     low1, high1 = wilson(hits[0], trials[0], level)
     low2, high2 = wilson(hits[1], trials[1], level)
     value = first - second
-    low, high = value - math.hypot(first - low1, high2 - second), value + math.hypot(high1 - first, second - low2)
-    return Estimate(*(round(number, 12) for number in (value, low, high)))
+    below, above = math.hypot(first - low1, high2 - second), math.hypot(high1 - first, second - low2)
+    return Estimate(value, value - below, value + above)
 
 
 def from_influence(

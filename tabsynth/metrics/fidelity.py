@@ -52,9 +52,7 @@ class KS:
         columns = [column for column in evidence.columns if column.numeric]
         if not columns:
             raise NotApplicable("The table has no numeric or datetime column.")
-        found = {
-            c.name: ks(axis(evidence.rows[c.name], c), axis(evidence.reference[c.name], c)) for c in columns
-        }
+        found = {c.name: ks(axis(evidence.rows[c.name], c), axis(evidence.reference[c.name], c)) for c in columns}
         if self.over == "mean":
             return _mean(list(found.values()), self.level)
         worst = max(found, key=lambda name: found[name][0])

@@ -2,8 +2,8 @@
 
 Every column adds between 0 and 1 to a distance: a numeric one the difference of ranks among the training values
 (as a share; Podani 1999), any other one 0 where the values are equal and else 1; missing is equal to missing only and
-at 1 from everything else. All three rules are min(|a - b|, 1) once a column is placed on one axis, so that the kernel has no branch and
-the processor works on eight rows at a time.
+at 1 from everything else. All three rules are min(|a - b|, 1) once a column is placed on one axis, so that the kernel
+has no branch and the processor works on eight rows at a time.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class ExactMatch:
     """Share of training rows that stand in the synthetic table, less the same share of holdout rows.
 
     Rows repeat by themselves in a table of few columns, and the holdout says how often: given the synthetic table, both
-    counts are binomial, with one rate when it learned nothing about single rows (2606.16952). The interval is Newcombe's
-    for the difference. Rows are compared bit by bit: a copy with noise is for the membership attacks to find.
+    counts are binomial, with one rate when it learned nothing about single rows (2606.16952). The interval of the
+    difference is Newcombe's. Rows are compared bit by bit: a copy with noise is for the membership attacks to find.
     """
 
     level: float = 0.95
@@ -60,8 +60,8 @@ class ExactMatch:
         share = np.isin(rows, train).mean()
         found = difference(hits, (len(train), len(holdout)), self.level)
         note = (
-            f"{hits[0] / len(train):.2%} of training rows and {hits[1] / len(holdout):.2%} of holdout rows stand in the "
-            f"synthetic table; {share:.2%} of its rows equal a training row"
+            f"it holds {hits[0] / len(train):.2%} of training rows and {hits[1] / len(holdout):.2%} of holdout rows; "
+            f"{share:.2%} of its rows equal a training row"
         )
         return Estimate(found.value, found.low, found.high, note)
 
@@ -70,7 +70,7 @@ class ExactMatch:
 class MembershipAUC:
     """Area under the ROC curve of the strongest attack that tells training rows from holdout rows; 0.5 is guessing.
 
-    The interval is DeLong's, corrected (Bonferroni) for the number of attacks tried, so that it holds for the strongest.
+    The interval is DeLong's, corrected (Bonferroni) for the number of attacks, so that it holds for the strongest.
     At most `queries` members and as many non-members are attacked.
     """
 
@@ -99,9 +99,9 @@ class MembershipAUC:
 class MembershipTPR:
     """Share of training rows that the strongest attack finds when it accuses `fpr` of the holdout rows wrongly.
 
-    The number that matters to the most exposed rows: an attack that is sure of a few has an AUC near 0.5. Guessing scores
-    `fpr`. The interval spends half its error on where the threshold of that false positive rate lies (order statistics
-    of the non-members) and half on the share above it (Clopper-Pearson), corrected for the number of attacks tried.
+    The number that matters to the most exposed rows: an attack that is sure of a few has an AUC near 0.5. Guessing
+    scores `fpr`. The interval spends half its error on where the threshold of that false positive rate lies (order
+    statistics of the non-members), half on the share above it (Clopper-Pearson), corrected for the number of attacks.
     """
 
     fpr: float = 0.01
@@ -139,7 +139,9 @@ def separate(evidence: Evidence) -> tuple[NDArray[np.uint64], NDArray[np.uint64]
     shared, repeated = int(np.isin(holdout, train).sum()), int((counts[where] > 1).sum())
     excess = difference((shared, repeated), (len(holdout), len(train)), 0.999)
     if excess.low > OVERLAP:
-        raise NotMeasured("The holdout shares rows with the training table; it must hold rows that were never trained on.")
+        raise NotMeasured(
+            "The holdout shares rows with the training table; it must hold rows that were never trained on."
+        )
     return train, holdout
 
 
@@ -194,7 +196,7 @@ def tpr_at(fpr: float, members: Floats, others: Floats, level: float, rng: np.ra
 
 
 def strongest(found: Mapping[str, Estimate], note: str) -> Estimate:
-    """Return the largest of simultaneous estimates; its interval holds the largest true value when all of theirs hold."""
+    """Return the largest of simultaneous estimates; when all their intervals hold, its own holds the largest truth."""
     name = max(found, key=lambda name: found[name].value)
     ends = [max(estimate.low for estimate in found.values()), max(estimate.high for estimate in found.values())]
     return Estimate(found[name].value, ends[0], ends[1], f"{note} ({name})")

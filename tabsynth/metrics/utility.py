@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tabsynth import _check
 from tabsynth.metrics.coding import Codes, Floats, axis, codes
@@ -47,7 +47,9 @@ class TSTR:
         """Measure; NotApplicable without a target, NotMeasured without a holdout or with one class to learn from."""
         task = Task(evidence)
         score, influence = task.score(evidence.rows, "synthetic", self.most, rng)
-        return from_influence(score, (influence,), self.level, task.range, f"{task.scale}{_trained(evidence, self.most)}")
+        return from_influence(
+            score, (influence,), self.level, task.range, f"{task.scale}{_trained(evidence, self.most)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,7 @@ class TSTRRatio:
         ratio = task.skill(synthetic) / skill
         influence = task.slope * (in_synthetic - ratio * in_real) / skill
         note = f"{task.scale} {synthetic:.3f} from synthetic rows, {real:.3f} from real ones"
-        return from_influence(
-            ratio, (influence,), self.level, (-np.inf, np.inf), note + _trained(evidence, self.most)
-        )
+        return from_influence(ratio, (influence,), self.level, (-np.inf, np.inf), note + _trained(evidence, self.most))
 
 
 class Task:
@@ -197,4 +197,8 @@ def _one_against_rest(scores: Floats, inside: np.ndarray[Any, np.dtype[np.bool_]
 
 def _trained(evidence: Evidence, most: int) -> str:
     """Say when training rows were sub-sampled."""
-    return f"; models trained on {most} rows drawn at random" if max(len(evidence.rows), len(evidence.train)) > most else ""
+    return (
+        f"; models trained on {most} rows drawn at random"
+        if max(len(evidence.rows), len(evidence.train)) > most
+        else ""
+    )
