@@ -41,7 +41,8 @@ def column(**facts):
 
 # --- strategies: any schema that the types allow ---------------------------------------------------------------------
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+# YAML 1.1 counts U+0085 as a line break and reads it back as another one
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85"), min_size=1, max_size=12)
 finite = st.floats(-1e12, 1e12, allow_nan=False)
 
 
