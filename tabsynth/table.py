@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tabsynth import _check
 from tabsynth.errors import TableError
-from tabsynth.files import RawTable, read_raw
+from tabsynth.files import RawTable, is_parquet, read_raw, write_frame
 from tabsynth.schema import Column, Kind, Schema
 
 TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
@@ -64,7 +64,7 @@ def from_raw(raw: RawTable, schema: Schema, *, check_domain: bool = True) -> Tab
         found = "no rows" if raw.columns.num_rows == 0 else "one row"
         raise TableError(f"{raw.label}: {found}; at least two are needed.")
     wanted = [column for column in schema if "identifier" not in column.roles]
-    series = {column.name: _convert(raw, column, schema.missing, check_domain) for column in wanted}
+    series = {column.name: convert(raw, column, schema.missing, check_domain=check_domain) for column in wanted}
     return Table(schema, pd.DataFrame(series, copy=False))
 
 
@@ -78,9 +78,41 @@ def split(table: Table, holdout: float, rng: np.random.Generator) -> tuple[Table
     keys = np.arange(len(table.private)) if units is None else units
     drawn = rng.random(int(keys.max()) + 1) < holdout
     held = drawn[keys]
+    schema = table.schema
     if min(held.sum(), (~held).sum()) < 2:
         raise TableError(f"A holdout share of {holdout:g} leaves fewer than two rows in one part of the table.")
-    return table.take(np.flatnonzero(~held)), table.take(np.flatnonzero(held))
+    # a part's true row count is as private as the table's; the declared one is scaled instead
+    sizes = [None if schema.rows is None else max(round(schema.rows * part), 1) for part in (1 - holdout, holdout)]
+    parts = (table.take(np.flatnonzero(~held)), table.take(np.flatnonzero(held)))
+    train, rest = (replace(part, schema=replace(schema, rows=size)) for part, size in zip(parts, sizes, strict=True))
+    return train, rest
+
+
+def plain(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Return canonical rows as everyday pandas types: text, bool, int64, float64, datetime64.
+
+    A nullable type stays where a value is missing.
+    """
+    series = {}
+    for column in schema:
+        if column.name not in frame:
+            continue
+        values = frame[column.name]
+        if column.kind == "categorical" or not column.modelled:
+            values = values.astype("object") if isinstance(values.dtype, pd.CategoricalDtype) else values
+        if column.kind in ("boolean", "integer") and not values.isna().any():
+            values = values.astype("bool" if column.kind == "boolean" else "int64")
+        series[column.name] = values
+    return pd.DataFrame(series, copy=False)
+
+
+def write_rows(frame: pd.DataFrame, schema: Schema, path: Path | str) -> None:
+    """Write canonical rows as CSV or Parquet; in CSV a datetime follows its declared format."""
+    frame = plain(frame, schema)
+    if not is_parquet(path):
+        times = [column for column in schema if column.kind == "datetime" and column.name in frame]
+        frame = frame.assign(**{c.name: frame[c.name].dt.strftime(c.time_format) for c in times})
+    write_frame(frame, path)
 
 
 def _check_columns(raw: RawTable, schema: Schema) -> None:
@@ -93,8 +125,8 @@ def _check_columns(raw: RawTable, schema: Schema) -> None:
         raise TableError(f"{raw.label}: the schema does not know column {unknown[0]!r}; declare it or drop it.")
 
 
-def _convert(raw: RawTable, column: Column, missing: tuple[str, ...], check_domain: bool) -> pd.Series:
-    """Turn one raw column into its canonical form; every rule it breaks is named."""
+def convert(raw: RawTable, column: Column, missing: tuple[str, ...], *, check_domain: bool) -> pd.Series:
+    """Turn one raw column into its canonical form; raise TableError naming the rule it breaks."""
     values = raw.columns.column(column.name)
     try:
         series = CONVERT["categorical" if "group" in column.roles else column.kind](values, column, missing)

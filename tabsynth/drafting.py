@@ -1,0 +1,127 @@
+"""A schema drafted from data, every line of it marked: what is read from private rows is published by keeping it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from tabsynth.errors import TableError
+from tabsynth.files import RawTable, read_raw
+from tabsynth.schema import Column, Kind, Schema
+from tabsynth.table import convert, to_axis
+
+MARK = "# read from data: keeping this line publishes it"
+HEADER = """\
+# Drafted by reading the table itself. Everything in a schema is public: each marked line tells readers of a release
+# something about the private rows. Replace what should not be known by facts of your own (a codebook, a form's limits)
+# or delete the line and let discovery pay for it (--discover).
+"""
+TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d")
+MOST_CATEGORIES = 10_000
+MOST_DECIMALS = 6
+IDENTIFIER_NAME = re.compile(r"(^|[^a-z])(id|ids|uuid|guid|ssn|iban)$|Id$|ID$")
+TRUTH_WORDS = {"true", "false"}  # yes/no and 1/0 keep their own spelling
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A schema read from data in full; writing it down as it stands publishes every fact in it."""
+
+    schema: Schema
+
+    def to_yaml(self) -> str:
+        """Return the schema as YAML, every line marked that was read from data."""
+        lines = [HEADER + f"rows: {self.schema.rows}  {MARK}", "columns:"]
+        for column in self.schema:
+            for place, (fact, value) in enumerate(column.to_dict().items()):
+                written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+                text = written.removesuffix("\n").removesuffix("...").rstrip("\n")
+                lines.append(f"{'    ' if place else '  - '}{fact}: {text}  {MARK}")
+        return "\n".join(lines) + "\n"
+
+    def kinds(self) -> Schema:
+        """Return names and kinds alone, which are then published; every domain is left to discovery."""
+        bare = (
+            Column(column.name, column.kind, roles=column.roles, nullable=None, format=column.format)
+            for column in self.schema
+        )
+        return Schema(tuple(bare))
+
+
+def draft(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> Draft:
+    """Draft a schema by reading every value of a table; raise TableError naming what cannot be told.
+
+    >>> people = pd.DataFrame({"age": [31, 40], "city": ["Ulm", "Bonn"]})
+    >>> [(column.name, column.kind) for column in draft(people).schema]
+    [('age', 'integer'), ('city', 'categorical')]
+    """
+    raw = read_raw(source, delimiter=delimiter)
+    if raw.columns.num_rows < 2:
+        raise TableError(f"{raw.label}: at least two rows are needed to draft a schema.")
+    names = raw.columns.column_names
+    return Draft(Schema(tuple(_draft_column(raw, name) for name in names), rows=raw.columns.num_rows))
+
+
+def _draft_column(raw: RawTable, name: str) -> Column:
+    """Return the first kind that every value fits, with the domain that the values span."""
+    for column in _candidates(name):
+        try:
+            series = convert(raw, column, Schema((column,)).missing, check_domain=False)
+        except TableError:
+            continue
+        if series.isna().all():
+            raise TableError(f"{raw.label}: column {name!r}: every value is missing; drop it or declare it by hand.")
+        if column.kind == "boolean" and not _is_truth(raw, name):
+            continue
+        return _with_domain(column, series)
+    raise TableError(f"{raw.label}: column {name!r}: its kind cannot be told; declare it by hand.")
+
+
+def _candidates(name: str) -> list[Column]:
+    """List the kinds to try, the narrowest first."""
+    kinds: tuple[Kind, ...] = ("boolean", "integer", "float")
+    dates = [Column(name, "datetime", nullable=True, format=form) for form in TIME_FORMATS]
+    return [*(Column(name, kind, nullable=True) for kind in kinds), *dates, Column(name, "categorical", nullable=True)]
+
+
+def _is_truth(raw: RawTable, name: str) -> bool:
+    """Whether a column is boolean by type or spelled true and false."""
+    column = Column(name, "categorical", nullable=True)
+    values = convert(raw, column, Schema((column,)).missing, check_domain=False)
+    return {str(word).lower() for word in values.cat.categories} <= TRUTH_WORDS
+
+
+def _with_domain(column: Column, series: pd.Series) -> Column:
+    """Return the column with the domain that its values span."""
+    column = replace(column, nullable=bool(series.isna().any()))
+    present = series.dropna()
+    if present.is_unique and _looks_like_identifier(column, present):
+        return replace(column, roles=("identifier",))
+    if column.kind == "categorical":
+        found = sorted(map(str, present.unique()))
+        return replace(column, categories=tuple(found)) if len(found) <= MOST_CATEGORIES else column
+    if not column.numeric:
+        return column
+    axis = to_axis(present, column)
+    if column.kind == "float":
+        column = replace(column, decimals=_decimals(axis))
+    return replace(column, bounds=(float(axis.min()), float(axis.max())))
+
+
+def _looks_like_identifier(column: Column, present: pd.Series) -> bool:
+    """Whether unique values are names of rows: by the column's name, or because a text never repeats."""
+    named = IDENTIFIER_NAME.search(column.name) is not None and column.kind in ("integer", "categorical")
+    return named or (column.kind == "categorical" and len(present) > 20)
+
+
+def _decimals(axis: np.ndarray) -> int | None:
+    """Return the fewest decimals that write every value, None when more than MOST_DECIMALS are needed."""
+    for decimals in range(MOST_DECIMALS + 1):
+        if np.allclose(axis, np.round(axis, decimals), rtol=1e-12, atol=1e-12):
+            return decimals
+    return None
