@@ -11,23 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.schema import Column
+from tabsynth.table import to_axis
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 BINS = 20
-
-
-def axis(series: pd.Series, column: Column) -> Floats:
-    """Return a numeric column on the real axis, datetimes as seconds since 1970; missing is NaN.
-
-    >>> axis(pd.Series([1, None], dtype="Int64"), Column("age", "integer"))
-    array([ 1., nan])
-    """
-    if column.kind == "datetime":
-        seconds = series.astype("datetime64[s]").astype("int64").to_numpy(dtype=np.float64)
-        return np.where(series.isna().to_numpy(), np.nan, seconds)
-    return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def codes(series: pd.Series, column: Column) -> Codes:
@@ -47,12 +36,12 @@ def binned(column: Column, train: pd.Series, *others: pd.Series) -> tuple[Codes,
         found = [codes(series, column) for series in others]
         last = max(int(one.max(initial=-1)) for one in found) + 1
         return tuple(np.where(one < 0, last, one) for one in found)
-    known = axis(train, column)
+    known = to_axis(train, column)
     known = known[~np.isnan(known)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
     cells = []
     for series in others:
-        values = axis(series, column)
+        values = to_axis(series, column)
         cells.append(np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right")))
     return tuple(cells)
 
@@ -65,7 +54,7 @@ def fingerprints(frame: pd.DataFrame, columns: tuple[Column, ...]) -> NDArray[np
     hashed = np.zeros(len(frame), dtype=np.uint64)
     for column in columns:
         series = frame[column.name]
-        values = axis(series, column) + 0.0 if column.numeric else codes(series, column)  # -0.0 is 0.0
+        values = to_axis(series, column) + 0.0 if column.numeric else codes(series, column)  # -0.0 is 0.0
         hashed = hashed * np.uint64(0x9E3779B97F4A7C15) + pd.util.hash_array(values)
         hashed ^= hashed >> np.uint64(29)  # else columns would mix linearly
     return hashed

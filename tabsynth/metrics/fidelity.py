@@ -15,9 +15,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from tabsynth import _check
-from tabsynth.metrics.coding import Codes, Floats, axis, binned
+from tabsynth.metrics.coding import Codes, Floats, binned
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
+from tabsynth.table import to_axis
 
 LARGEST = 1 << 20  # cells of a table of counts; above it only the cells in use are counted
 
@@ -52,7 +53,7 @@ class KS:
         columns = [column for column in evidence.columns if column.numeric]
         if not columns:
             raise NotApplicable("The table has no numeric or datetime column.")
-        found = {c.name: ks(axis(evidence.rows[c.name], c), axis(evidence.reference[c.name], c)) for c in columns}
+        found = {c.name: ks(to_axis(evidence.rows[c.name], c), to_axis(evidence.reference[c.name], c)) for c in columns}
         if self.over == "mean":
             return _mean(list(found.values()), self.level)
         worst = max(found, key=lambda name: found[name][0])

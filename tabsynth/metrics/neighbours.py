@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.metrics.coding import Floats, axis, codes
+from tabsynth.metrics.coding import Floats, codes
 from tabsynth.schema import Column
+from tabsynth.table import to_axis
 
 Points = NDArray[np.float32]
 
@@ -43,9 +44,9 @@ def _place(series: pd.Series, train: pd.Series, column: Column) -> Floats:
     """Return one column on its axis: ranks in [0, 1] of the training values, or category numbers."""
     if not column.numeric:
         return codes(series, column).astype(np.float64)
-    known = axis(train, column)
+    known = to_axis(train, column)
     levels, counts = np.unique(known[~np.isnan(known)], return_counts=True)
-    values = axis(series, column)
+    values = to_axis(series, column)
     if not len(levels):
         return np.where(np.isnan(values), MISSING, 0.0)
     ranks = (np.cumsum(counts) - counts / 2) / counts.sum()  # the middle of a value's ranks

@@ -11,10 +11,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tabsynth import _check
-from tabsynth.metrics.coding import Codes, Floats, axis, codes
+from tabsynth.metrics.coding import Codes, Floats, codes
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, auc, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.schema import Column
+from tabsynth.table import to_axis
 
 CLASSES = 10  # of a categorical target; rarer ones are one class that is not scored
 FEWEST = 10  # holdout rows inside and outside a class, to score it
@@ -143,7 +144,7 @@ class Task:
 
     def _r2(self, frame: pd.DataFrame, which: str, seed: int) -> Score:
         """Return the share of the target's variance that is explained."""
-        learned, truth = (axis(one[self.target.name], self.target) for one in (frame, self.test))
+        learned, truth = (to_axis(one[self.target.name], self.target) for one in (frame, self.test))
         if len(truth) < FEWEST or np.ptp(truth) == 0:
             raise NotMeasured(f"The holdout needs at least {FEWEST} known target values that are not all equal.")
         if not len(learned):
@@ -177,7 +178,7 @@ def _frequent(series: pd.Series, column: Column) -> tuple[int, ...]:
 def _feature(series: pd.Series, column: Column) -> Floats:
     """Return one feature as numbers, missing as NaN."""
     if column.numeric:
-        return axis(series, column)
+        return to_axis(series, column)
     found = codes(series, column)
     return np.where(found < 0, np.nan, found.astype(np.float64))
 
