@@ -3,9 +3,9 @@
     python benchmarks/gate_errors.py --data DIR [--seeds 10] [--rows 10000] [--only NAME] [--given FAKE]
 
 For each table of DIR (adult, bank, shoppers: NAME.train.csv.gz and NAME.test.csv.gz) and each seed, both files are
-pooled, at most `--rows` rows drawn (0: all), and split into training rows (40%), holdout (20%) and an independent sample (40%). The sample
-is a perfect synthesizer's table; the fakes are made from the training rows. Prints the share of seeds in which each was
-refused, and by which checks.
+pooled, at most `--rows` rows drawn (0: all), and split into training rows (40%), holdout (20%) and an independent
+sample (40%). The sample is a perfect synthesizer's table; the fakes are made from it or from the training rows. Prints
+the share of seeds in which each was refused, and by which checks.
 """
 
 from __future__ import annotations
