@@ -101,8 +101,8 @@ def noisy_categories(
     probability at least 1 - delta none of them passes (see `category_threshold`), and then the two answers have the
     same support. So the answer is within `delta`, in total variation, of a post-processed Gaussian measurement.
     """
-    event = _gaussian_event(sigma, rows_per_unit)
     threshold = category_threshold(sigma, delta, rows_per_unit)
+    event = _gaussian_event(sigma, rows_per_unit)
     _charge(event, ledger=ledger, secret=secret, why=why, delta=delta if sigma else 0.0)
     values, counts = values_and_counts()
     noisy = _discrete_gaussian(counts, sigma * rows_per_unit, secret)
@@ -159,6 +159,8 @@ def select(
     positive("sensitivity", sensitivity)
     _charge(event, ledger=ledger, secret=secret, why=why)
     scores = np.asarray(score(), dtype=np.float64)
+    if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
+        raise InputError("A selection needs one finite number per candidate, and at least one candidate.")
     if not math.isfinite(epsilon):
         return int(np.argmax(scores))
     scale = (1 if monotonic else 2) * sensitivity / epsilon
