@@ -1,1 +1,6 @@
 """Verdicts and ledger as HTML and JSON, for inside eyes only."""
+
+from tabsynth.report.build import Report, build_report
+from tabsynth.report.json_schema import json_schema
+
+__all__ = ["Report", "build_report", "json_schema"]

@@ -1,0 +1,148 @@
+"""What is said outside about how rows were made: public and paid-for facts, nothing computed from private rows."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tabsynth.policy import Verdict
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.release.gate import claims_privacy
+from tabsynth.release.words import claim_in_words, unit_in_words
+from tabsynth.schema import Schema
+
+FORMAT_VERSION = 1
+PACKAGES = ("torch", "opacus", "opendp", "dp-accounting", "numpy", "pandas", "pyarrow")
+
+
+def provenance(
+    schema: Schema,
+    synthesizer: Any,
+    ledger: Ledger,
+    verdicts: Sequence[Verdict],
+    *,
+    rows: int,
+    columns: Sequence[str],
+    title: str,
+    policy_fingerprint: str | None = None,
+    seeds: Mapping[str, int] | None = None,
+    attempts: int | None = None,
+) -> dict[str, Any]:
+    """Return the outside account of one release as plain JSON values, its files' hashes still to be added.
+
+    Of the verdicts only name, tier and status are taken: their numbers were computed from private rows.
+    """
+    return {
+        "format": "tabsynth release",
+        "format_version": FORMAT_VERSION,
+        "release": {
+            "id": str(uuid4()),
+            "title": title,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "rows": rows,
+            "columns": list(columns),
+            "synthetic": True,
+        },
+        "generator": generator(synthesizer),
+        "schema": schema.to_dict(),
+        "schema_fingerprint": schema.fingerprint(),
+        "privacy": _privacy(ledger, schema),
+        "gate": {
+            "passed": True,
+            "policy_fingerprint": policy_fingerprint,
+            "verdicts": [{"name": v.name, "tier": v.tier, "status": v.status} for v in verdicts],
+            "attempts": attempts,
+            "statement": _gate_statement(attempts),
+        },
+        "seeds": dict(seeds or {}),
+        "packages": _packages(),
+        "files": {},
+    }
+
+
+def generator(synthesizer: Any) -> dict[str, Any]:
+    """Return a synthesizer's name, its version (that of the package it came in) and its settings.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Plain:
+    ...     name = "plain"
+    ...     bins: tuple[int, ...] = (2, 3)
+    >>> generator(Plain())["settings"]
+    {'bins': [2, 3]}
+    """
+    kind = type(synthesizer)
+    settings = {field.name: plain(getattr(synthesizer, field.name)) for field in fields(synthesizer)}
+    package = kind.__module__.partition(".")[0]
+    return {"name": str(synthesizer.name), "version": _version(package), "package": package, "settings": settings}
+
+
+def plain(value: Any) -> Any:
+    """Return a setting as a JSON value; an infinite number becomes its name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return value.name if isinstance(value, Path) else str(value)
+
+
+def _privacy(ledger: Ledger, schema: Schema) -> dict[str, Any]:
+    """Return the claim, in numbers and words, and everything that was paid for it."""
+    claimed = claims_privacy(ledger)
+    spent = ledger.spent
+    written = ledger.to_dict()
+    return {
+        "private": claimed and ledger.private,
+        "budget": None if ledger.budget is None else _pair(ledger.budget.epsilon, ledger.budget.delta),
+        "spent": _pair(spent.epsilon, spent.delta) if claimed else None,
+        "accountant": written.get("accountant"),
+        "neighbouring": written.get("neighbouring"),
+        "unit": {
+            "column": schema.unit.column,
+            "rows": schema.unit.rows,
+            "in_words": unit_in_words(schema.unit),
+        },
+        "meaning": list(claim_in_words(spent.epsilon if claimed else math.inf, spent.delta, schema.unit)),
+        "charges": plain(written["charges"]),
+        "notes": plain(written.get("notes", [])),
+    }
+
+
+def _pair(epsilon: float, delta: float) -> dict[str, Any]:
+    """Return (epsilon, delta) as JSON values; an infinite epsilon is null."""
+    return {"epsilon": epsilon if math.isfinite(epsilon) else None, "delta": delta}
+
+
+def _gate_statement(attempts: int | None) -> str:
+    tries = "how many attempts were made before it is not known" if attempts is None else f"attempts made: {attempts}"
+    return (
+        "The decision to release was computed from private rows. That this release exists says one bit about them, "
+        f"which the budget does not cover; {tries}. The numbers behind the checks stay inside."
+    )
+
+
+def _packages() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "tabsynth": _version("tabsynth")}
+    return versions | {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    """Return the installed version of the distribution or import package of this name, else "unknown"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        owners = metadata.packages_distributions().get(package, [])
+    return metadata.version(owners[0]) if owners else "unknown"

@@ -1,0 +1,123 @@
+"""The JSON Schema of report.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TEXT = {"type": "string"}
+NUMBER_OR_NULL = {"type": ["number", "null"], "description": "null: infinite or absent"}
+SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+COUNT = {"type": "integer", "minimum": 0}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of an inside report's report.json.
+
+    >>> json_schema()["properties"]["kind"]
+    {'enum': ['audit', 'release']}
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "tabsynth inside report",
+        "description": "Verdicts and their numbers, computed from private rows. Not for publication.",
+    } | _object(
+        {
+            "format": {"const": "tabsynth inside report"},
+            "format_version": {"const": 1},
+            "notice": TEXT,
+            "tabsynth": TEXT,
+            "title": TEXT,
+            "created": TEXT,
+            "kind": {"enum": ["audit", "release"]},
+            "passed": {"type": "boolean"},
+            "reasons": _list(TEXT),
+            "rows": _object({"train": COUNT, "holdout": {"type": ["integer", "null"]}, "synthetic": COUNT}),
+            "checks": _list(_check()),
+            "ledger": _or_null(_ledger()),
+            "distributions": _list(_distribution()),
+            "associations": _associations(),
+            "sample": _object({"columns": _list(TEXT), "rows": _list(_list(TEXT))}),
+            "generator": _or_null({"type": "object", "required": ["name", "version", "settings"]}),
+            "settings": {"type": "object"},
+            "schema_fingerprint": TEXT,
+        }
+    )
+
+
+def _check() -> dict[str, Any]:
+    number = NUMBER_OR_NULL
+    estimate = _or_null(_object({"value": number, "low": number, "high": number, "note": TEXT}))
+    return _object(
+        {
+            "name": TEXT,
+            "tier": {"enum": ["fidelity", "utility", "privacy"]},
+            "status": {"enum": ["passed", "failed", "not applicable"]},
+            "reason": TEXT,
+            "at_least": number,
+            "at_most": number,
+            "counted_from": {"enum": ["zero", "ceiling", "baseline"]},
+            "limits": _object({"at_least": number, "at_most": number}),
+            "seconds": {"type": "number", "minimum": 0},
+            "estimate": estimate,
+            "ceiling": estimate,
+            "baseline": estimate,
+        }
+    )
+
+
+def _ledger() -> dict[str, Any]:
+    pair = _object({"epsilon": NUMBER_OR_NULL, "delta": SHARE})
+    return _object(
+        {
+            "private": {"type": "boolean"},
+            "closed": {"type": "boolean"},
+            "budget": _or_null(pair),
+            "spent": pair,
+            "accountant": {"type": ["string", "null"]},
+            "unit": TEXT,
+            "meaning": _list(TEXT),
+            "charges": _list({"type": "object", "required": ["why"]}),
+            "notes": {"type": "array"},
+        }
+    )
+
+
+def _distribution() -> dict[str, Any]:
+    pair = {"real": SHARE, "synthetic": SHARE}
+    return _object(
+        {
+            "column": TEXT,
+            "kind": TEXT,
+            "difference": SHARE,
+            "missing": _or_null(_object(pair)),
+            "levels": _list(_object({"level": TEXT, **pair})),
+            "edges": _list({"type": "number"}),
+            "ends": _list(TEXT),
+            "bins": _list(_object(pair)),
+        }
+    )
+
+
+def _associations() -> dict[str, Any]:
+    matrix = _list(_list(SHARE))
+    return _object(
+        {"measure": TEXT, "columns": _list(TEXT), "real": matrix, "synthetic": matrix, "left_out": _list(TEXT)}
+    )
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with exactly these entries."""
+    return {
+        "type": "object",
+        "required": list(properties),
+        "additionalProperties": False,
+        "properties": properties,
+    }

@@ -1,0 +1,88 @@
+"""The report as one HTML page: styles, drawings and numbers in a single file that asks nothing of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tabsynth.report import drawing, words
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """Return report.html for the contents of a report; every name and value in it is escaped."""
+    found = report["associations"]
+    top, apart = (
+        drawing.highest(found["real"], found["synthetic"]),
+        drawing.differences(found["real"], found["synthetic"]),
+    )
+    gap = drawing.highest(apart)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            r=report,
+            headline=words.headline(report),
+            summary=words.summary(report),
+            reasons=words.reasons(report),
+            answers=words.answers(report),
+            furthest=drawing.furthest(found),
+            charges=_grouped(report["ledger"]["charges"]) if report["ledger"] else [],
+            shades={
+                "frame": drawing.heat_frame(found["columns"]),
+                "top": top,
+                "gap": gap,
+                "real": drawing.heat_map(found["real"], top),
+                "synthetic": drawing.heat_map(found["synthetic"], top),
+                "difference": drawing.heat_map(apart, gap),
+            },
+        )
+    )
+
+
+def _grouped(charges: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return runs of equal charges as one line each, with how many there were."""
+    lines = [
+        {"why": charge["why"], "event": _event(charge.get("event")), "delta": charge.get("delta", 0.0)}
+        for charge in charges
+    ]
+    return [{**line, "times": len(list(same))} for line, same in groupby(lines)]
+
+
+def _event(event: Any) -> str:
+    """Return an event as one line: its name and its numbers, nested events inside."""
+    if not isinstance(event, Mapping):
+        return words.number(event) if isinstance(event, float) else str(event)
+    name = next((str(event[key]) for key in ("type", "name", "event") if isinstance(event.get(key), str)), "")
+    inner = [
+        _event(value) if isinstance(value, Mapping) else f"{key} {_event(value)}"
+        for key, value in event.items()
+        if value != name
+    ]
+    return f"{name.removesuffix('DpEvent')}({', '.join(inner)})"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tabsynth.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        capital=words.capital,
+        check_line=drawing.check_line,
+        histogram=drawing.histogram,
+        measured=words.measured,
+        number=words.number,
+        percent=words.percent,
+        spoken=words.spoken,
+        threshold=words.threshold,
+        thresholds=words.thresholds,
+    )
+    return environment

@@ -1,0 +1,158 @@
+"""The verdict in plain words: the headline, why, and the three questions that people ask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+QUESTIONS = {
+    "privacy": "Can someone tell that a person was in it?",
+    "utility": "Can it be used in place of the real table?",
+    "fidelity": "Does it look like the real table?",
+}
+GOOD = {
+    "privacy": "None of the attacks that were tried told more than is allowed.",
+    "utility": "Yes, within the limits that were set.",
+    "fidelity": "Yes, within the limits that were set.",
+}
+BAD = {
+    "privacy": "Possibly: an attack told more than is allowed, or could not be ruled out.",
+    "utility": "No, not within the limits that were set.",
+    "fidelity": "No, not within the limits that were set.",
+}
+ABOUT = {
+    "privacy": "Attacks on the synthetic rows. The diamond is what publishing the training rows themselves would "
+    "score: the worst case. The square is what a table without any link between columns scores.",
+    "utility": "How well models and answers made from the synthetic rows serve on real ones. The diamond is what real "
+    "rows reach, the square what columns drawn independently reach.",
+    "fidelity": "Distances between synthetic and real rows. The diamond is what real rows score against other real "
+    "rows, the square what columns drawn independently score.",
+}
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """Return the verdict in one word or two."""
+    if report["kind"] == "audit":
+        return "Passed" if report["passed"] else "Failed"
+    return "Passed the gate" if report["passed"] else "Refused"
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """Return why, in one or two sentences."""
+    statuses = [check["status"] for check in report["checks"]]
+    passed, failed = statuses.count("passed"), statuses.count("failed")
+    skipped = len(statuses) - passed - failed
+    rest = f"; {skipped} did not apply to this table" if skipped else ""
+    if report["passed"]:
+        return f"Every check that applies held, {passed} in all{rest}. {_claim(report)}"
+    counted = f"{passed} of {len(statuses)} checks held, {failed} failed{rest}." if statuses else "No check was made."
+    verdict = "Nothing was released" if report["kind"] == "release" else "The synthetic table should not be shared"
+    return f"{counted} {verdict}, because:"
+
+
+def reasons(report: Mapping[str, Any]) -> list[str]:
+    """Return every reason to refuse as a sentence; that of a failed check with its numbers."""
+    failed = [f"{check['name']} failed: {check['reason']}" for check in report["checks"] if check["status"] == "failed"]
+    others = [reason for reason in report["reasons"] if not reason.endswith(" failed")]
+    return [f"{capital(reason)}." for reason in others] + failed
+
+
+def answers(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return, for each tier, the question it answers, the answer, and how many checks stand behind it."""
+    return [_answer(tier, [c["status"] for c in report["checks"] if c["tier"] == tier]) for tier in QUESTIONS]
+
+
+def spoken(check: Mapping[str, Any]) -> str:
+    """Return a check's drawing as a sentence, for those who hear the page."""
+    parts = [f"{check['name']}: {check['status']}"]
+    for key, name in (
+        ("estimate", "synthetic rows"),
+        ("ceiling", "training rows"),
+        ("baseline", "independent columns"),
+    ):
+        if (found := check[key]) is not None:
+            written = measured(found)
+            parts.append(f"{name} {written['value']}, {written['low']} to {written['high']}")
+    return "; ".join([*parts, thresholds(check)])
+
+
+def threshold(check: Mapping[str, Any], end: str) -> str:
+    """Return one threshold in words, such as `at most ceiling + 0.1`."""
+    words, value = end.replace("_", " "), check[end]
+    if check["counted_from"] == "zero":
+        return f"{words} {number(value)}"
+    return f"{words} {check['counted_from']} {'−' if value < 0 else '+'} {number(abs(value))}"
+
+
+def thresholds(check: Mapping[str, Any]) -> str:
+    """Return both thresholds of a check in words."""
+    return " and ".join(threshold(check, end) for end in ("at_least", "at_most") if check[end] is not None)
+
+
+def number(value: float | None) -> str:
+    """Return a number with three significant digits; null is infinity, the only number JSON could not hold.
+
+    >>> number(0.12345), number(26048.0), number(None), number(1e-6)
+    ('0.123', '26,048', '∞', '1e-06')
+    """
+    if value is None:
+        return "∞"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def measured(estimate: Mapping[str, Any]) -> dict[str, str]:
+    """Return value, low and high of an estimate with as many decimals as its interval is worth.
+
+    >>> measured({"value": 0.00115, "low": 0.0000492, "high": 0.00182})
+    {'value': '0.0012', 'low': '0.0000', 'high': '0.0018'}
+    """
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None or low == high:
+        return {end: number(estimate[end]) for end in ("value", "low", "high")}
+    decimals = min(6, max(0, 1 - math.floor(math.log10(high - low))))
+    return {end: f"{estimate[end] + 0.0:,.{decimals}f}" for end in ("value", "low", "high")}
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage.
+
+    >>> percent(0.1234), percent(0.00004), percent(0)
+    ('12.3%', '<0.1%', '0%')
+    """
+    if share == 0:
+        return "0%"
+    return "<0.1%" if share < 0.001 else f"{100 * share:.1f}%"
+
+
+def capital(text: str) -> str:
+    """Return text with its first letter in upper case, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def _answer(tier: str, statuses: list[str]) -> dict[str, str]:
+    held, skipped = statuses.count("passed"), statuses.count("not applicable")
+    asked = len(statuses) - skipped
+    if "failed" in statuses:
+        status, words = "failed", BAD[tier]
+    elif held:
+        status, words = "passed", GOOD[tier]
+    else:
+        status, words = "not applicable", "Not known: nothing was measured."
+    count = f"{held} of {asked} checks held" if asked else "no check was made"
+    count += f", {skipped} did not apply" if skipped else ""
+    return {
+        "tier": tier,
+        "question": QUESTIONS[tier],
+        "about": ABOUT[tier],
+        "status": status,
+        "words": words,
+        "count": count,
+    }
+
+
+def _claim(report: Mapping[str, Any]) -> str:
+    ledger = report["ledger"]
+    if ledger is None:
+        return "This says nothing about how the rows were made."
+    return str(ledger["meaning"][0])
