@@ -4,6 +4,7 @@ The table below is the map of the program. A new file must be placed in it.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ LAYERS = (
     ("policy",),
     ("release", "catalog"),
     ("estimator", "report"),
+    ("walk",),
     ("cli", "testing"),
 )
 UNDER_ALL = "errors"  # every module may raise, those of its own layer too
@@ -126,6 +128,13 @@ def _cycles(edges: dict[str, set[str]]) -> list[tuple[str, ...]]:
 
 def test_the_package_keeps_its_shape():
     assert violations(Path(tabsynth.__file__).parent) == []
+
+
+def test_the_map_in_the_documentation_is_this_one():
+    page = (Path(__file__).parent.parent / "docs" / "index.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", page, re.MULTILINE)
+    drawn = {int(rank): set(re.findall(r"`(\w+)`", names)) for rank, names in rows}
+    assert drawn == {rank: set(names) for rank, names in enumerate(LAYERS)}
 
 
 PLANTED = {
