@@ -20,7 +20,7 @@ LAYERS = (
     ("privacy", "encoding", "drafting"),
     ("training", "intake", "progress"),
     ("synthesizers", "metrics"),
-    ("policy",),
+    ("policy", "fitting"),
     ("release", "catalog"),
     ("estimator", "report"),
     ("walk",),
