@@ -1,0 +1,434 @@
+"""The command line: each command is the walk with words around it.
+
+Exit codes: 0 done or passed, 2 bad input or usage, 3 refused by the gate, 4 budget exceeded, 130 interrupted. With
+`--json` standard output holds one JSON object, errors included; everything for people goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from tabsynth import _check
+from tabsynth.errors import InputError, LedgerError, TabsynthError
+
+app = typer.Typer(
+    name="tabsynth",
+    help="Private tables into synthetic ones: every fact paid for, audited, stopped at a gate when not good enough.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+ledgers = typer.Typer(no_args_is_help=True, help="Read a ledger file: what was charged, and whether it was altered.")
+app.add_typer(ledgers, name="ledger")
+people = Console(stderr=True)
+
+TablePath = Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")]
+SchemaPath = Annotated[Path | None, typer.Option("--schema", help="What is public about the table: YAML or JSON.")]
+ModelName = Annotated[str, typer.Option("--model", help="An installed synthesizer.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting of the synthesizer, NAME=VALUE.")]
+Epsilon = Annotated[float | None, typer.Option("--epsilon", help="The privacy budget. Without it: NOT private.")]
+Delta = Annotated[float, typer.Option("--delta", help="The budget's delta; well below 1 / rows.")]
+Target = Annotated[str | None, typer.Option("--target", help="The column to predict.")]
+Discover = Annotated[bool, typer.Option("--discover", help="Pay for every domain that the schema leaves out.")]
+LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="A ledger file that all fits on this table share.")]
+Lifetime = Annotated[float | None, typer.Option("--lifetime", help="Epsilon of all fits together, for a new ledger.")]
+Delimiter = Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")]
+Policy = Annotated[str | None, typer.Option("--policy", help="A policy file or an installed policy.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Fixes what may be fixed; noise never is.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
+
+
+@app.command()
+def schema(
+    table: TablePath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The schema file to write.")],
+    delimiter: Delimiter = ",",
+    as_json: AsJson = False,
+) -> None:
+    """Draft a schema from a table, every line marked that was read from data."""
+    from tabsynth.drafting import draft
+
+    _require_new(output)
+    drafted = draft(table, delimiter=delimiter)
+    output.write_text(drafted.to_yaml(), encoding="utf-8")
+    people.print(f"Drafted [bold]{escape(str(output))}[/]. Keeping a marked line publishes what it says: read each.")
+    _answer(as_json, schema=str(output), columns=len(drafted.schema.columns))
+
+
+@app.command()
+def fit(
+    table: TablePath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the model.")],
+    schema: SchemaPath = None,
+    model: ModelName = "ctgan",
+    settings: Settings = None,
+    epsilon: Epsilon = None,
+    delta: Delta = 1e-6,
+    target: Target = None,
+    discover: Discover = False,
+    ledger: LedgerPath = None,
+    lifetime: Lifetime = None,
+    delimiter: Delimiter = ",",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a synthesizer to a table and save the model."""
+    from tabsynth.fitting import make_synthesizer
+    from tabsynth.progress import progress_bar
+    from tabsynth.synthesizers.model import check_new_folder
+    from tabsynth.walk import fit_table
+
+    check_new_folder(output)
+    synthesizer = make_synthesizer(model, seed, **_settings(settings))
+    opened = _ledger_opener(table, ledger, lifetime, epsilon, delta)
+    with progress_bar(f"Fitting {model}") as report:
+        fitted = fit_table(
+            table,
+            synthesizer,
+            opened,
+            budgeted=epsilon is not None,
+            schema=schema,
+            discover=discover,
+            target=target,
+            delimiter=delimiter,
+            seed=seed,
+            progress=report,
+        )
+    fitted.save(output)
+    _say_cost(fitted.privacy)
+    people.print(f"Saved the model in [bold]{escape(str(output))}[/].")
+    _answer(as_json, model=str(output), privacy=_summary(fitted.privacy))
+
+
+@app.command()
+def sample(
+    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The folder of a saved model.")],
+    rows: Annotated[int, typer.Option("--rows", help="How many rows.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new file: .csv or .parquet.")],
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sample synthetic rows from a saved model."""
+    from tabsynth.synthesizers.model import load
+    from tabsynth.table import write_rows
+
+    _require_new(output)
+    _check.at_least("rows", rows, 1)
+    fitted = load(model)
+    drawn = fitted.sample(rows, np.random.default_rng(seed))
+    with _whole(output) as part:
+        write_rows(drawn, fitted.schema, part)
+    people.print(f"Wrote {rows:,} synthetic rows to [bold]{escape(str(output))}[/].")
+    _answer(as_json, rows=rows, output=str(output))
+
+
+@app.command()
+def audit(
+    train: Annotated[Path, typer.Option("--train", help="The rows that the synthesizer was fitted to.")],
+    synthetic: Annotated[Path, typer.Option("--synthetic", help="The synthetic rows, of any tool.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the inside report.")],
+    holdout: Annotated[Path | None, typer.Option("--holdout", help="Real rows that the synthesizer never saw.")] = None,
+    schema: SchemaPath = None,
+    target: Target = None,
+    policy: Policy = None,
+    delimiter: Delimiter = ",",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge any synthetic table and write the inside report; exit code 3 when a check fails."""
+    from tabsynth.walk import audit_tables
+
+    judged = audit_tables(
+        train,
+        holdout,
+        synthetic,
+        output,
+        schema=schema,
+        target=target,
+        delimiter=delimiter,
+        policy=policy,
+        seed=seed,
+        on_check=_say_check,
+    )
+    _say_verdicts(judged.verdicts)
+    people.print(f"Inside report: [bold]{escape(str(output / 'report.html'))}[/] (do not publish it)")
+    _answer(as_json, passed=judged.passed, report=str(output), checks=_statuses(judged.verdicts))
+    if not judged.passed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def release(
+    table: TablePath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the release.")],
+    schema: SchemaPath = None,
+    model: ModelName = "ctgan",
+    settings: Settings = None,
+    epsilon: Epsilon = None,
+    delta: Delta = 1e-6,
+    target: Target = None,
+    discover: Discover = False,
+    rows: Annotated[
+        int | None, typer.Option("--rows", help="Synthetic rows; by default as many as were fitted.")
+    ] = None,
+    holdout: Annotated[float, typer.Option("--holdout", help="Share of rows kept from the fit, for the gate.")] = 0.2,
+    policy: Policy = None,
+    ledger: LedgerPath = None,
+    lifetime: Lifetime = None,
+    delimiter: Delimiter = ",",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk from a private table to a gated release; exit code 3 when the gate refuses."""
+    from tabsynth.fitting import make_synthesizer
+
+    _release(
+        table,
+        make_synthesizer(model, seed, **_settings(settings)),
+        _ledger_opener(table, ledger, lifetime, epsilon, delta),
+        output,
+        as_json,
+        budgeted=epsilon is not None,
+        schema=schema,
+        discover=discover,
+        target=target,
+        delimiter=delimiter,
+        holdout=holdout,
+        rows=rows,
+        policy=policy,
+        seed=seed,
+    )
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the release.")] = Path(
+        "tabsynth-demo"
+    ),
+    model: ModelName = "ctgan",
+    epsilon: Epsilon = 3.0,
+    delta: Delta = 1e-6,
+    rows: Annotated[int, typer.Option("--rows", help="How many clinic visits to simulate.")] = 10_000,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole walk on an embedded, simulated table of clinic visits."""
+    from tabsynth import datasets
+    from tabsynth.fitting import make_synthesizer
+
+    visits = datasets.clinic_visits(rows=rows)
+    people.print(f"[dim]{escape(visits.description.splitlines()[0])}[/]")
+    _release(
+        visits.frame,
+        make_synthesizer(model, seed),
+        _ledger_opener(None, None, None, epsilon, delta),
+        output,
+        as_json,
+        budgeted=epsilon is not None,
+        schema=visits.schema,
+        seed=seed,
+    )
+
+
+@ledgers.command()
+def show(
+    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")], as_json: AsJson = False
+) -> None:
+    """List what every fit on the table was charged."""
+    from tabsynth.privacy.events import in_words
+    from tabsynth.privacy.ledger_file import verify as walk_chain
+
+    found = walk_chain(ledger)
+    grid = Grid("fit", "why", "event", "own delta", header_style="bold")
+    for fit in found.fits:
+        for charge in fit.charges:
+            grid.add_row(str(fit.number), escape(charge.why), in_words(charge.event), f"{charge.delta:g}")
+    people.print(grid)
+    people.print(f"{len(found.fits)} fits, {len(found.charges)} charges, epsilon {found.epsilon:.4g} together.")
+    charges = [{"fit": f.number, "why": c.why, "event": in_words(c.event)} for f in found.fits for c in f.charges]
+    _answer(as_json, fits=len(found.fits), epsilon=_finite(found.epsilon), charges=charges)
+
+
+@ledgers.command()
+def verify(
+    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")], as_json: AsJson = False
+) -> None:
+    """Walk a ledger's hash chain; exit code 2 names the line that does not fit."""
+    from tabsynth.privacy.ledger_file import verify as walk_chain
+
+    verified = walk_chain(ledger)
+    people.print(f"[green]The chain holds[/]: {verified.lines} lines, {len(verified.fits)} fits.")
+    _answer(as_json, lines=verified.lines, fits=len(verified.fits), intact=True)
+
+
+def main() -> None:
+    """Run the command line; no error reaches a user as a traceback."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    as_json = "--json" in arguments
+    warnings.showwarning = _say_warning
+    try:
+        return int(app(arguments, standalone_mode=False, prog_name="tabsynth") or 0)
+    except TabsynthError as error:
+        return _fail(as_json, str(error), type(error).__name__, error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(
+            as_json, "Interrupted. No release was written; what was charged stays charged.", "Interrupted", 130
+        )
+    except Exception as error:
+        if callable(usage := getattr(error, "format_message", None)):
+            return _fail(as_json, usage(), "UsageError", int(getattr(error, "exit_code", 2)))
+        if os.environ.get("TABSYNTH_DEBUG"):
+            raise
+        # the message of an unforeseen error may quote a private value, so only its type is shown
+        hint = f"An unforeseen {type(error).__name__}. Set TABSYNTH_DEBUG=1 to see the traceback, where it may be seen."
+        return _fail(as_json, hint, type(error).__name__, 1)
+
+
+def _release(
+    source: Any, synthesizer: Any, opened: Callable[[], Any], output: Path, as_json: bool, **settings: Any
+) -> None:
+    """Walk to a release with a bar for the fit and a line for every check."""
+    from tabsynth.progress import progress_bar
+    from tabsynth.walk import release_table
+
+    if not settings["budgeted"]:
+        _say_not_private()
+    with progress_bar(f"Fitting {synthesizer.name}") as report:
+        released = release_table(source, synthesizer, opened, output, progress=report, on_check=_say_check, **settings)
+    _say_cost(released.provenance["privacy"])
+    people.print(
+        f"[green]Released[/]: [bold]{escape(str(output))}[/]. Inside report, not to be published: "
+        f"{escape(str(output))}.inside"
+    )
+    _answer(as_json, released=True, folder=str(output), privacy=_summary(released.provenance["privacy"]))
+
+
+def _ledger_opener(
+    table: Path | None, path: Path | None, lifetime: float | None, epsilon: float | None, delta: float
+) -> Callable[[], Any]:
+    """Return what opens the ledger once everything else has been looked at; the budget is checked now."""
+    from tabsynth.fitting import make_budget
+    from tabsynth.privacy.ledger import Ledger
+
+    budget = make_budget(epsilon, delta)
+    if path is None or table is None:
+        if lifetime is not None:
+            raise LedgerError("A lifetime budget needs a ledger file (--ledger).")
+        return lambda: Ledger(budget)
+    total = make_budget(lifetime, delta)
+    return lambda: Ledger.open(path, data=table, lifetime=total, budget=budget)
+
+
+def _settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Parse NAME=VALUE pairs, values as YAML."""
+    parsed = {}
+    for pair in pairs or []:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set takes NAME=VALUE; got {pair!r}.")
+        parsed[name] = yaml.safe_load(value)
+    return parsed
+
+
+def _require_new(path: Path) -> None:
+    """Raise InputError unless the file is new and its folder can be written."""
+    if path.exists():
+        raise InputError(f"{path}: already exists; choose a new name.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path.parent}: no such folder, or it cannot be written.")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` that becomes `path` when the block ends well and vanishes otherwise."""
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path}: could not be written ({error.strerror}).") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _finite(number: float) -> float | None:
+    """Return None for infinity, which JSON has no word for."""
+    return number if math.isfinite(number) else None
+
+
+def _summary(privacy: Any) -> dict[str, Any]:
+    """Return the claim in three facts."""
+    return {"private": privacy["private"], "budget": privacy["budget"], "spent": privacy["spent"]}
+
+
+def _say_cost(privacy: Any) -> None:
+    spent = privacy["spent"]
+    if privacy["private"]:
+        people.print(f"Spent epsilon {spent['epsilon']:.4g} at delta {spent['delta']:g}.")
+    else:
+        _say_not_private()
+
+
+def _say_not_private() -> None:
+    people.print("[bold white on red] NOT PRIVATE [/] No budget was set: epsilon is infinite, rows may be copied.")
+
+
+def _say_check(name: str) -> None:
+    people.print(f"[dim]checking {escape(name)}[/]")
+
+
+def _say_verdicts(verdicts: Any) -> None:
+    grid = Grid(show_header=True, header_style="bold")
+    for heading in ("check", "tier", "verdict", "why"):
+        grid.add_column(heading)
+    colour = {"passed": "green", "failed": "red"}
+    for verdict in verdicts:
+        status = f"[{colour.get(verdict.status, 'dim')}]{verdict.status}[/]"
+        grid.add_row(escape(verdict.name), verdict.tier, status, escape(verdict.reason))
+    people.print(grid)
+
+
+def _statuses(verdicts: Any) -> dict[str, str]:
+    return {verdict.name: verdict.status for verdict in verdicts}
+
+
+def _say_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+    people.print(f"[yellow]Warning:[/] {escape(str(message))}")
+
+
+def _answer(as_json: bool, **facts: Any) -> None:
+    """Print the machine's answer."""
+    if as_json:
+        print(json.dumps({"ok": True, **facts}, ensure_ascii=False))
+
+
+def _fail(as_json: bool, message: str, kind: str, code: int) -> int:
+    """Say what went wrong, to whom it may concern, and return the exit code."""
+    if as_json:
+        print(json.dumps({"ok": False, "error": kind, "message": message, "exit_code": code}, ensure_ascii=False))
+    people.print(f"[bold red]{'Refused' if code == 3 else 'Error'}:[/] {escape(message)}")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""`TabularSynthesizer`: the walk's fit and sample as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from tabsynth.errors import InputError
+from tabsynth.fitting import fit_intake, make_budget, make_synthesizer
+from tabsynth.intake import SchemaLike, take_in
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.progress import progress_bar
+from tabsynth.synthesizers import model as models
+from tabsynth.synthesizers.base import Synthesizer
+from tabsynth.table import plain
+
+
+class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
+    """Fit a private table, sample synthetic rows.
+
+    Parameters
+    ----------
+    model : the name of an installed synthesizer, or the settings themselves (`CTGAN(epochs=50)`).
+    epsilon : the privacy budget; None fits without privacy, and the ledger says so.
+    delta : the budget's delta; keep it well below one over the number of rows.
+    schema : a `Schema`, plain values, or a YAML or JSON file; what is known for free.
+    discover : pay from the budget for every domain that the schema leaves out.
+    target : the column to predict, when the schema does not declare it.
+    ledger : a `Ledger` to charge instead of a fresh one with this budget.
+    seed : fixes what may be fixed. Noise and batches under a budget are never seeded.
+    progress : show a bar; None shows it where somebody looks.
+
+    Attributes
+    ----------
+    model_ : the fitted `Model`; `schema_` its completed schema; `ledger_` what was charged.
+    n_features_in_, feature_names_in_ : what `fit` saw, by scikit-learn's convention.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"age": [31, 40, 22, 57], "city": ["Ulm", "Bonn", "Ulm", "Ulm"]})
+    >>> rows = TabularSynthesizer("independent", seed=0).fit(people).sample(3)
+    >>> rows.shape, set(rows["city"]) <= {"Ulm", "Bonn"}
+    ((3, 2), True)
+    """
+
+    def __init__(
+        self,
+        model: str | Synthesizer = "ctgan",
+        *,
+        epsilon: float | None = None,
+        delta: float = 1e-6,
+        schema: SchemaLike | None = None,
+        discover: bool = False,
+        target: str | None = None,
+        ledger: Ledger | None = None,
+        seed: int | None = None,
+        progress: bool | None = None,
+    ):
+        self.model = model
+        self.epsilon = epsilon
+        self.delta = delta
+        self.schema = schema
+        self.discover = discover
+        self.target = target
+        self.ledger = ledger
+        self.seed = seed
+        self.progress = progress
+
+    def fit(self, X: pd.DataFrame | np.ndarray[Any, Any], y: Any = None) -> Self:
+        """Fit to a table: a frame, or an array whose columns are named x0, x1, ...; `y` joins as the target column.
+
+        Raises SchemaError, TableError or InputError before anything is charged, BudgetExceeded before anything runs.
+        """
+        frame = self._frame(X)
+        table, target = _with_target(frame, y, self.target)
+        synthesizer = make_synthesizer(self.model, self.seed)
+        ledger = self.ledger if self.ledger is not None else Ledger(make_budget(self.epsilon, self.delta))
+        budgeted = ledger.budget is not None
+        intake = take_in(table, self.schema, budgeted=budgeted, discover=self.discover, target=target)
+        with progress_bar(synthesizer.name, show=self.progress) as report:
+            self.model_ = fit_intake(intake, synthesizer, ledger, self.seed, report)
+        self.ledger_ = ledger
+        self.schema_ = self.model_.schema
+        self.dtypes_ = {str(name): _public_dtype(dtype) for name, dtype in table.dtypes.items()}
+        self._rng = np.random.default_rng(self.seed)
+        return self
+
+    def sample(self, rows: int | None = None, *, seed: int | None = None) -> pd.DataFrame:
+        """Return synthetic rows, by default as many as the table is known to have, in the dtypes that `fit` saw.
+
+        With a `seed` here the same rows come again; without one each call continues the stream of the estimator's own.
+        """
+        check_is_fitted(self, "model_")
+        rng = self._rng if seed is None else np.random.default_rng(seed)
+        drawn = self.model_.sample(self.schema_.rows or 1 if rows is None else rows, rng)
+        return _like(plain(drawn, self.schema_), self.dtypes_)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the fitted model into a new folder; see `Model.save`."""
+        check_is_fitted(self, "model_")
+        self.model_.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Return a fitted estimator from a saved model; raise ModelError naming the file and the rule."""
+        model = models.load(folder)
+        budget = model.privacy.get("budget") or {}
+        self = cls(model.name, schema=model.schema, epsilon=budget.get("epsilon"), delta=budget.get("delta", 1e-6))
+        self.model_, self.schema_, self.dtypes_ = model, model.schema, {}
+        self._rng = np.random.default_rng()
+        return self
+
+    def _frame(self, X: Any) -> pd.DataFrame:
+        """Return the input as a frame and note its names, as scikit-learn's convention asks."""
+        if isinstance(X, pd.DataFrame):
+            frame = X
+            if all(isinstance(name, str) for name in X.columns):
+                self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        else:
+            X = check_array(X, dtype=None, ensure_all_finite=False, ensure_min_samples=2, estimator=self)
+            frame = pd.DataFrame(X, columns=[f"x{place}" for place in range(X.shape[1])]).infer_objects()
+        self.n_features_in_ = frame.shape[1]
+        return frame
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.non_deterministic = self.epsilon is not None or self.seed is None
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def _repr_html_(self) -> str:
+        """Show the settings and, once fitted, the columns and what was charged."""
+        if not self.__sklearn_is_fitted__():
+            return f"<pre>{html.escape(repr(self))}</pre>"
+        return describe(self.model_)
+
+
+def describe(model: models.Model) -> str:
+    """Return a model as a small HTML table: its family, columns and cost."""
+    spent = model.privacy.get("spent") or {}
+    epsilon = spent.get("epsilon")
+    claim = (
+        f"epsilon {epsilon:.3g}, delta {spent['delta']:g}"
+        if model.privacy.get("private")
+        else "<b>not private</b> (epsilon infinite)"
+    )
+    facts = {
+        "Model": html.escape(model.name),
+        "Privacy": claim,
+        "Charges": str(len(model.privacy.get("charges", ()))),
+        "Columns": html.escape(", ".join(f"{column.name} ({column.kind})" for column in model.schema)),
+    }
+    lines = "".join(f"<tr><th style='text-align:left'>{name}</th><td>{text}</td></tr>" for name, text in facts.items())
+    return f"<table class='tabsynth'><caption>Fitted synthesizer</caption>{lines}</table>"
+
+
+def _with_target(frame: pd.DataFrame, y: Any, target: str | None) -> tuple[pd.DataFrame, str | None]:
+    """Join `y` to the frame as its target column."""
+    if y is None:
+        return frame, target
+    values = np.asarray(y)
+    if values.ndim != 1 or len(values) != len(frame):
+        raise InputError("y must be one-dimensional and as long as X.")
+    name = str(getattr(y, "name", None) or "target")
+    return frame.assign(**{name: values}), name
+
+
+def _public_dtype(dtype: Any) -> str:
+    """Name a dtype without the categories that a categorical one carries."""
+    return "category" if isinstance(dtype, pd.CategoricalDtype) else str(dtype)
+
+
+def _like(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Cast columns to the dtypes that were fitted, where their values allow it."""
+    for name in frame.columns:
+        try:
+            frame[name] = frame[name].astype(dtypes.get(str(name), "object"))  # type: ignore[call-overload]
+        except (TypeError, ValueError):
+            continue  # a whole-number dtype has no place for the missing values that were modelled
+    return frame

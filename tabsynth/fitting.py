@@ -1,0 +1,66 @@
+"""One fit from what a caller asks for: the settings, the budget, the randomness, and the fit itself."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from tabsynth import registry
+from tabsynth.errors import InputError
+from tabsynth.intake import Intake
+from tabsynth.privacy.budget import Budget, delta_warning
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.base import Progress, Synthesizer, silent
+from tabsynth.synthesizers.model import Model, fit
+
+
+class PrivacyWarning(UserWarning):
+    """Something that is allowed and weakens what the privacy claim means."""
+
+
+def fit_intake(
+    intake: Intake, synthesizer: Synthesizer, ledger: Ledger, seed: int | None = None, progress: Progress = silent
+) -> Model:
+    """Fit a synthesizer to a table that was taken in, everything said that has to be said before."""
+    warn_of_delta(ledger.budget, intake.table.schema)
+    for note in intake.notes:
+        ledger.note(note)
+    return fit(synthesizer, intake.table, ledger, make_secret(ledger.budget, seed), progress)
+
+
+def make_synthesizer(model: str | Synthesizer, seed: int | None = None, **settings: Any) -> Synthesizer:
+    """Return the settings object of a synthesizer given by name or as itself, its own `seed` set when it has one.
+
+    Raises InputError naming what is installed, or the setting that a family does not have.
+    """
+    if isinstance(model, str):
+        family = registry.load(registry.SYNTHESIZERS, model)
+        known = {field.name for field in fields(family)}
+        if unknown := sorted(set(settings) - known):
+            raise InputError(f"{model} has no setting {unknown[0]!r}. It has: {', '.join(sorted(known)) or 'none'}.")
+        model = family(**settings)
+    if not is_dataclass(model) or not hasattr(model, "fit"):
+        raise InputError(f"model must be a name or a synthesizer's settings; got {type(model).__name__}.")
+    seeded = seed is not None and any(field.name == "seed" for field in fields(model))
+    return replace(model, seed=seed) if seeded else model
+
+
+def make_budget(epsilon: float | None, delta: float) -> Budget | None:
+    """Return the budget asked for; no epsilon, or an infinite one, is no budget."""
+    return None if epsilon is None or (math.isinf(epsilon) and epsilon > 0) else Budget(epsilon, delta)
+
+
+def make_secret(budget: Budget | None, seed: int | None) -> Secret:
+    """Return the randomness of a fit: seeded only where there is no noise to protect."""
+    return Secret() if budget is not None or seed is None else Secret.fixed(seed)
+
+
+def warn_of_delta(budget: Budget | None, schema: Schema) -> None:
+    """Warn when delta is above one over the declared number of rows."""
+    message = None if budget is None else delta_warning(budget, schema.rows)
+    if message is not None:
+        warnings.warn(message, PrivacyWarning, stacklevel=3)

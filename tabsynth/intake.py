@@ -1,0 +1,83 @@
+"""What comes in: a source and perhaps a schema, made into a table that may be fitted under the budget asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tabsynth.drafting import draft
+from tabsynth.errors import SchemaError
+from tabsynth.schema import Schema, read_schema
+from tabsynth.table import Table, read
+
+PUBLISHED = "Column names and kinds were read from the table and are published."
+Source = Path | str | pd.DataFrame
+SchemaLike = Schema | Mapping[str, Any] | Path | str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Intake:
+    """A table ready to be fitted, and what must be said about where its schema came from."""
+
+    table: Table
+    notes: tuple[str, ...]
+
+
+def take_in(
+    source: Source,
+    schema: SchemaLike | None,
+    *,
+    budgeted: bool,
+    discover: bool = False,
+    target: str | None = None,
+    delimiter: str = ",",
+) -> Intake:
+    """Read a table under the schema given, or under one made for the purpose.
+
+    Without a schema and without a budget everything is read from the data. Without a schema but with a budget, names
+    and kinds are taken from the table and published, and `discover` must allow paying for the rest. A schema that
+    leaves a domain out needs `discover` too.
+
+    Raises SchemaError or TableError, naming the column and the rule, before anything is charged.
+    """
+    known, notes = _schema(source, schema, budgeted, discover, delimiter)
+    if target is not None:
+        known = known.with_target(target)
+    if budgeted and not discover:
+        require_domains(known)
+    return Intake(read(source, known, delimiter=delimiter), notes)
+
+
+def as_schema(schema: SchemaLike) -> Schema:
+    """Return a schema given as itself, as plain values or as a file."""
+    if isinstance(schema, Schema):
+        return schema
+    return Schema.from_dict(schema) if isinstance(schema, Mapping) else read_schema(schema)
+
+
+def require_domains(schema: Schema) -> None:
+    """Raise SchemaError naming the first domain fact that is neither declared nor allowed to be discovered."""
+    for column, fact in schema.undeclared():
+        raise SchemaError(
+            f"Column {column!r}: {fact} must be known under differential privacy; "
+            "declare it in the schema, or allow discovery to pay for it (discover=True, --discover)."
+        )
+
+
+def _schema(
+    source: Source, schema: SchemaLike | None, budgeted: bool, discover: bool, delimiter: str
+) -> tuple[Schema, tuple[str, ...]]:
+    if schema is not None:
+        return as_schema(schema), ()
+    if not budgeted:
+        return draft(source, delimiter=delimiter).schema, ()
+    if not discover:
+        raise SchemaError(
+            "A schema is needed under differential privacy: declare one (`tabsynth schema TABLE` drafts it), "
+            "or allow discovery to pay for every domain (discover=True, --discover)."
+        )
+    return draft(source, delimiter=delimiter).kinds(), (PUBLISHED,)

@@ -1,0 +1,141 @@
+"""The walk: from a private table to a gated release, or from anybody's synthetic table to an audit.
+
+Read top to bottom this is the program: read, split, fit, sample, evaluate, release. The command line adds nothing to it
+but words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tabsynth import _check
+from tabsynth.drafting import draft
+from tabsynth.fitting import fit_intake
+from tabsynth.intake import SchemaLike, Source, as_schema, take_in
+from tabsynth.metrics.evidence import Evidence
+from tabsynth.policy import Check, Verdict, default_policy, evaluate, read_policy
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.release import Release, check_folder, check_release_folder, release
+from tabsynth.report import Report, build_report
+from tabsynth.synthesizers.base import Progress, Synthesizer, silent
+from tabsynth.synthesizers.model import Model
+from tabsynth.table import read, split
+
+HOLDOUT = 0.2  # of the rows, which no synthesizer sees and the gate needs
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The verdicts on a synthetic table and the inside report that shows them."""
+
+    verdicts: tuple[Verdict, ...]
+    report: Report
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against the table."""
+        return self.report.passed
+
+
+def fit_table(
+    source: Source,
+    synthesizer: Synthesizer,
+    open_ledger: Callable[[], Ledger],
+    *,
+    budgeted: bool,
+    schema: SchemaLike | None = None,
+    discover: bool = False,
+    target: str | None = None,
+    delimiter: str = ",",
+    seed: int | None = None,
+    progress: Progress = silent,
+) -> Model:
+    """Read a table and fit a synthesizer to all of it; the ledger is opened once the table has been looked at.
+
+    See `intake.take_in` for what each argument allows.
+    """
+    intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
+    return fit_intake(intake, synthesizer, open_ledger(), seed, progress)
+
+
+def release_table(
+    source: Source,
+    synthesizer: Synthesizer,
+    open_ledger: Callable[[], Ledger],
+    folder: Path | str,
+    *,
+    budgeted: bool,
+    schema: SchemaLike | None = None,
+    discover: bool = False,
+    target: str | None = None,
+    delimiter: str = ",",
+    holdout: float = HOLDOUT,
+    rows: int | None = None,
+    policy: Path | str | None = None,
+    seed: int | None = None,
+    progress: Progress = silent,
+    on_check: Callable[[str], None] | None = None,
+) -> Release:
+    """Walk from a private table to a release folder.
+
+    Everything that can be wrong is looked at first: the folder, the policy, the schema, the table. Only then is the
+    ledger opened and charged. `rows` are sampled, by default as many as the training part is known to have.
+
+    Raises Refused when the gate says no; then only the inside report was written.
+    """
+    path = check_release_folder(folder)
+    checks = load_policy(policy)
+    if rows is not None:
+        _check.at_least("rows", rows, 2)
+    intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
+    rng = np.random.default_rng(seed)
+    train, held = split(intake.table, holdout, rng)
+    ledger = open_ledger()
+    model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress)
+    drawn = model.sample(rows or model.schema.rows or 2, rng)  # the completed schema's row count was declared or paid
+    evidence = Evidence(model.schema, train.private, held.private, drawn)
+    verdicts = evaluate(evidence, checks, rng, on_check)
+    report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, title=path.name)
+    seeds = {} if seed is None else {"public": seed}
+    return release(drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, seeds=seeds)
+
+
+def audit_tables(
+    train: Source,
+    holdout: Source | None,
+    synthetic: Source,
+    folder: Path | str,
+    *,
+    schema: SchemaLike | None = None,
+    target: str | None = None,
+    delimiter: str = ",",
+    policy: Path | str | None = None,
+    seed: int | None = None,
+    on_check: Callable[[str], None] | None = None,
+) -> Audit:
+    """Judge a synthetic table of any origin and write the inside report into a new folder.
+
+    Without a schema the training table's own kinds and values serve; synthetic values outside of them are evidence, not
+    errors. Without a holdout no privacy metric can be measured, and checks that ask for one fail.
+    """
+    path = check_folder(folder)
+    checks = load_policy(policy)
+    known = draft(train, delimiter=delimiter).schema if schema is None else as_schema(schema)
+    known = known if target is None else known.with_target(target)
+    real = read(train, known, delimiter=delimiter, check_domain=schema is not None).private
+    held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
+    rows = read(synthetic, known, delimiter=delimiter, check_domain=False).private
+    evidence = Evidence(known, real, held, rows)
+    verdicts = evaluate(evidence, checks, np.random.default_rng(seed), on_check)
+    report = build_report(verdicts, evidence, title=str(synthetic))
+    report.write(path)
+    return Audit(verdicts, report)
+
+
+def load_policy(policy: Path | str | None) -> tuple[Check, ...]:
+    """Return the checks of a policy file or an installed policy; the default policy when none is named."""
+    return default_policy() if policy is None else read_policy(policy)
