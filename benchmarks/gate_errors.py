@@ -1,6 +1,6 @@
 """How often the default gate errs: it must refuse what leaks or is useless, and let a fresh sample through.
 
-    python benchmarks/gate_errors.py --data DIR [--seeds 10] [--rows 10000] [--only NAME] [--given FAKE]
+    python benchmarks/gate_errors.py --data DIR [--seeds 10] [--rows 10000] [--only NAME] [--given FAKE] [--policy P]
 
 For each table of DIR (adult, bank, shoppers: NAME.train.csv.gz and NAME.test.csv.gz) and each seed, both files are
 pooled, at most `--rows` rows drawn (0: all), and split into training rows (40%), holdout (20%) and an independent
@@ -14,13 +14,14 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from tabsynth.metrics import Evidence
-from tabsynth.policy import default_policy, evaluate, passes
+from tabsynth.policy import Check, evaluate, passes, read_policy
 from tabsynth.schema import Column, Kind, Schema
 
 TARGETS = {"adult": "income", "bank": "y", "shoppers": "Revenue"}
@@ -34,12 +35,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--only", choices=sorted(TARGETS))
     parser.add_argument("--given", choices=tuple(FAKES))
+    parser.add_argument("--policy", default="default")
     options = parser.parse_args()
+    policy = read_policy(options.policy)
     print(f"{'table':10}{'given as synthetic':26}{'must be':10}{'refused':>9}{'s each':>8}  by (share of seeds)")
     for name in [options.only] if options.only else TARGETS:
         pool, schema = pooled(options.data, name)
         for fake in [options.given] if options.given else FAKES:
-            report(name, fake, [trial(pool, schema, fake, seed, options.rows) for seed in range(options.seeds)])
+            drawn = (draw(pool, options.rows, seed) for seed in range(options.seeds))
+            report(name, fake, [trial(rows, rng, schema, policy, fake) for rows, rng in drawn])
 
 
 def pooled(folder: Path, name: str) -> tuple[pd.DataFrame, Schema]:
@@ -59,15 +63,21 @@ def kind(series: pd.Series) -> Kind:
     return "float" if pd.api.types.is_float_dtype(series) else "categorical"
 
 
-def trial(pool: pd.DataFrame, schema: Schema, fake: str, seed: int, rows: int) -> tuple[bool, list[str], float]:
-    """Return whether one fake was refused, by which checks, and the seconds it took."""
+def draw(pool: pd.DataFrame, rows: int, seed: int) -> tuple[pd.DataFrame, np.random.Generator]:
+    """Return `rows` rows of the pool (0: all) in random order, and the generator for what follows."""
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(pool))[: rows or None]
-    train, holdout, sample = (pool.iloc[part] for part in np.split(order, [len(order) * 2 // 5, len(order) * 3 // 5]))
-    evidence = Evidence(schema, train, holdout, sample)
-    evidence = Evidence(schema, train, holdout, FAKES[fake][1](evidence, rng))
+    return pool.iloc[rng.permutation(len(pool))[: rows or None]], rng
+
+
+def trial(
+    rows: pd.DataFrame, rng: np.random.Generator, schema: Schema, policy: tuple[Check, ...], fake: str
+) -> tuple[bool, list[str], float]:
+    """Return whether one fake was refused, by which checks, and the seconds it took."""
+    train, holdout, sample = np.split(np.arange(len(rows)), [len(rows) * 2 // 5, len(rows) * 3 // 5])
+    evidence = Evidence(schema, rows.iloc[train], rows.iloc[holdout], rows.iloc[sample])
+    evidence = replace(evidence, rows=FAKES[fake][1](evidence, rng))
     start = time.perf_counter()
-    verdicts = evaluate(evidence, default_policy(), rng)
+    verdicts = evaluate(evidence, policy, rng)
     return not passes(verdicts), [verdict.name for verdict in verdicts if verdict.failed], time.perf_counter() - start
 
 

@@ -128,14 +128,17 @@ def passes(verdicts: Sequence[Verdict]) -> bool:
 
 
 def default_policy() -> tuple[Check, ...]:
-    """Return the policy shipped with the package.
+    """Return the policy that a release is held against unless another is given.
 
     >>> [check.metric.name for check in default_policy()][-2:]
     ['membership_auc', 'membership_tpr']
     """
-    return parse_policy(
-        files("tabsynth").joinpath("policies/default.yaml").read_text(encoding="utf-8"), "default policy"
-    )
+    return _shipped("default")
+
+
+def small_policy() -> tuple[Check, ...]:
+    """Return the policy for tables of a few hundred rows: wider limits, since a small holdout shows less."""
+    return _shipped("small")
 
 
 def read_policy(source: Path | str) -> tuple[Check, ...]:
@@ -170,6 +173,12 @@ def parse_policy(text: str, source: str) -> tuple[Check, ...]:
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     return checks
+
+
+def _shipped(name: str) -> tuple[Check, ...]:
+    """Return a policy that is shipped with the package."""
+    text = files("tabsynth").joinpath(f"policies/{name}.yaml").read_text(encoding="utf-8")
+    return parse_policy(text, f"policy {name!r}")
 
 
 def _parse_check(entry: Any, level: float) -> Check:

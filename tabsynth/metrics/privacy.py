@@ -71,7 +71,7 @@ class MembershipAUC:
     """Area under the ROC curve of the strongest attack that tells training rows from holdout rows; 0.5 is guessing.
 
     The interval is DeLong's, corrected (Bonferroni) for the number of attacks, so that it holds for the strongest.
-    At most `queries` members and as many non-members are attacked.
+    At most `queries` members and `queries` non-members are attacked.
     """
 
     queries: int = 5000
@@ -148,7 +148,7 @@ def separate(evidence: Evidence) -> tuple[NDArray[np.uint64], NDArray[np.uint64]
 def membership(evidence: Evidence, queries: int, rng: np.random.Generator) -> tuple[Mapping[str, Scores], str]:
     """Return the scores of every attack for members and non-members, and a note on how many there were.
 
-    Members are drawn from the training rows, non-members from the holdout, and the remaining training rows stand for
+    Members are at most half of the training rows, non-members the holdout, and the remaining training rows stand for
     what an attacker knows of the population. Were the synthetic rows a draw from the population, members and
     non-members would be exchangeable, whatever the remaining rows are. The attacks are distance to the closest
     synthetic row, the same less the distance to the closest reference row, and the log ratio of the distances to the
@@ -156,23 +156,23 @@ def membership(evidence: Evidence, queries: int, rng: np.random.Generator) -> tu
     """
     separate(evidence)
     holdout = evidence.unseen()
-    count = min(queries, len(holdout), len(evidence.train) // 2)
-    if count < FEWEST:
+    members, others = min(queries, len(evidence.train) // 2), min(queries, len(holdout))
+    if min(members, others) < FEWEST:
         raise NotMeasured(f"It needs at least {FEWEST} holdout rows and twice as many training rows.")
     points, pool = (place(frame, evidence.train, evidence.columns) for frame in (evidence.rows, evidence.train))
     pool = pool[rng.permutation(len(pool))]
-    others = place(holdout, evidence.train, evidence.columns)[rng.permutation(len(holdout))[:count]]
-    attacked = np.concatenate([pool[:count], others])
+    unseen = place(holdout, evidence.train, evidence.columns)[rng.permutation(len(holdout))[:others]]
+    attacked = np.concatenate([pool[:members], unseen])
     # the reference is as large as the synthetic table where it can be, so that their distances compare
     to_rows = nearest(attacked, points, k=5).astype(np.float64)
-    to_reference = nearest(attacked, pool[count : count + len(points)], k=5).astype(np.float64)
+    to_reference = nearest(attacked, pool[members : members + len(points)], k=5).astype(np.float64)
     scores = (
         -to_rows[:, 0],
         to_reference[:, 0] - to_rows[:, 0],
         np.log((to_reference[:, 4] + 1e-3) / (to_rows[:, 4] + 1e-3)),
     )
-    note = f"{count} training rows against {count} holdout rows, strongest of {len(TRIES)} attacks"
-    return {name: (score[:count], score[count:]) for name, score in zip(TRIES, scores, strict=True)}, note
+    note = f"{members} training rows against {others} holdout rows, strongest of {len(TRIES)} attacks"
+    return {name: (score[:members], score[members:]) for name, score in zip(TRIES, scores, strict=True)}, note
 
 
 def tpr_at(fpr: float, members: Floats, others: Floats, level: float, rng: np.random.Generator) -> Estimate:
