@@ -59,7 +59,8 @@ class GhostClipping:
     """Clipped sums for a module of ordinary layers (Linear, LayerNorm, Embedding, ...), by Opacus's ghost clipping.
 
     Norms come from one backward pass without building any row's gradient, the sum from a second one with the losses
-    weighted (Li et al. 2022). The module must not mix rows: Opacus refuses batch norm, and nothing can see the rest.
+    weighted (Li et al. 2022). The module must not mix rows (Opacus refuses batch norm; nothing can see the rest), and
+    the loss must use every parameter through its layer: a term that reads a weight directly escapes the norm.
     The module carries Opacus's hooks during `clipped_sum` only, and must be in training mode then.
     """
 

@@ -212,7 +212,7 @@ class DPSGD:
         """Raise unless the sum is finite and no longer than the batch's units can make it."""
         if [total.shape for total in clipped_sum] != [p.shape for p in self._parameters]:
             raise ConformanceError("A clipped sum needs one tensor per trained parameter, of its shape, in its order.")
-        squares = sum(float(total.detach().double().square().sum()) for total in clipped_sum)
+        squares = sum(float(total.detach().cpu().double().square().sum()) for total in clipped_sum)
         longest = self._optimizer.max_grad_norm * len(batch.units) * (1 + ROUNDING) if len(batch.units) else 0.0
         if not math.isfinite(squares) or math.sqrt(squares) > longest:
             raise ConformanceError("A clipped sum is longer than its units and max_grad_norm allow, or not finite.")
@@ -224,7 +224,7 @@ class DPSGD:
             return
         for p, total in zip(self._parameters, clipped_sum, strict=True):
             assert p.grad is not None
-            added = p.grad.double() * self.expected_batch_size - total.detach().double()
+            added = p.grad.cpu().double() * self.expected_batch_size - total.detach().cpu().double()
             self._noise_squares += float((added / std).square().sum())
             self._noise_count += added.numel()
 

@@ -45,7 +45,7 @@ def noisy_histogram(
     """Return the counts, of any shape, each with discrete Gaussian noise of scale `sigma * sensitivity` rows.
 
     `count` returns integers over cells that are public or paid for, and puts each row in one cell: a unit of
-    `sensitivity` rows then moves the counts by at most `sensitivity` in L2 norm, all of its rows falling in one cell.
+    `sensitivity` rows moves the counts the most when all of them fall in one cell, which is what is charged.
 
     Formal guarantee: the answer is that of `DiscreteGaussianDpEvent(sigma * sensitivity, sensitivity)`, which is
     (1 / (2 sigma**2))-zCDP (Canonne, Kamath and Steinke 2020) and is charged before `count` is called.
@@ -126,6 +126,7 @@ def category_threshold(sigma: float, delta: float, rows_per_unit: int = 1) -> in
     151
     """
     at_least("rows_per_unit", rows_per_unit, 1)
+    _require_noise_multiplier(sigma)
     if sigma == 0:
         return 0
     if not 0 < delta < 0.5:
@@ -179,9 +180,14 @@ def _charge(event: DpEvent, *, ledger: Ledger, secret: Secret, why: str, delta: 
 def _gaussian_event(sigma: float, sensitivity: int) -> DpEvent:
     """Return the event of a measurement with this noise multiplier; 0 is no privacy at all."""
     at_least("sensitivity", sensitivity, 1)
+    _require_noise_multiplier(sigma)
+    return DiscreteGaussianDpEvent(sigma * sensitivity, sensitivity) if sigma else NonPrivateDpEvent()
+
+
+def _require_noise_multiplier(sigma: float) -> None:
+    """Raise unless `sigma` can multiply a sensitivity."""
     if not 0 <= sigma < math.inf:
         raise InputError(f"sigma must be a finite number of at least 0; got {sigma!r}.")
-    return DiscreteGaussianDpEvent(sigma * sensitivity, sensitivity) if sigma else NonPrivateDpEvent()
 
 
 def _discrete_gaussian(counts: NDArray[np.int64], scale: float, secret: Secret) -> NDArray[np.int64]:

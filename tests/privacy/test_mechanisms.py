@@ -101,6 +101,7 @@ def test_what_is_beyond_the_budget_reads_no_row(measure):
         (lambda given: noisy_histogram(never, sigma=math.nan, **given), "sigma"),
         (lambda given: noisy_histogram(never, sigma=1.0, sensitivity=0, **given), "sensitivity"),
         (lambda given: noisy_categories(never, sigma=1.0, delta=0.0, **given), "delta"),
+        (lambda given: noisy_categories(never, sigma=math.nan, delta=1e-6, **given), "sigma"),
         (lambda given: noisy_categories(never, sigma=1.0, delta=1e-6, rows_per_unit=0, **given), "rows_per_unit"),
         (lambda given: select(never, epsilon=0.0, **given), "epsilon"),
         (lambda given: select(never, epsilon=math.nan, **given), "epsilon"),
@@ -181,6 +182,29 @@ def test_histograms_carry_discrete_gaussian_noise_and_no_narrower_one(sigma, sen
     assert fit_of(draws, *discrete_gaussian(scale)) > ALARM
     assert fit_of(draws, *discrete_gaussian(scale * 2 / 3)) < ALARM
     assert fit_of(draws, *discrete_gaussian(scale * 3 / 2)) < ALARM
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.5, 4.0])
+@pytest.mark.parametrize("rows", [2, 3])
+def test_a_unit_spread_over_cells_loses_no_more_than_one_cell_of_all_its_rows(scale, rows):
+    support, chances = discrete_gaussian(scale, reach=8)
+
+    def losses(own):
+        """The joint privacy loss of cells moved by `own`, with its probabilities."""
+        loss, weight = np.zeros(1), np.ones(1)
+        for moved in own:
+            one = (np.square(support) - np.square(support - moved)) / (2 * scale**2)
+            loss, weight = np.add.outer(loss, -one).ravel(), np.outer(weight, chances).ravel()
+        return loss, weight
+
+    def delta(own, epsilon):
+        loss, weight = losses(own)
+        return (weight * np.maximum(1 - np.exp(epsilon - loss), 0)).sum()
+
+    for used in range(1, rows + 1):
+        for own in compositions(used):
+            for epsilon in (0.0, 0.5, 1.0, 3.0):
+                assert delta(own, epsilon) <= delta((rows,), epsilon) * (1 + 1e-9)
 
 
 def test_an_empty_histogram_stays_empty():
