@@ -26,12 +26,28 @@ from scipy.special import log_ndtr
 
 from tabsynth.errors import LedgerError
 from tabsynth.privacy.budget import Budget
-from tabsynth.privacy.events import DiscreteGaussianDpEvent as DiscreteGaussianDpEvent
+from tabsynth.privacy.events import Charge, DiscreteGaussianDpEvent
+
+__all__ = [
+    "ACCOUNTANT",
+    "NEIGHBOURS",
+    "DiscreteGaussianDpEvent",
+    "cost",
+    "delta_of",
+    "epsilon_of",
+    "fits",
+    "gaussian_delta",
+    "gaussian_mu",
+    "grouped",
+    "tpr_at_fpr",
+]
 
 ACCOUNTANT = "PLD"
 NEIGHBOURS = NeighboringRelation.ADD_OR_REMOVE_ONE  # one privacy unit, everywhere
 CEILING = 500.0  # an epsilon above this is reported as infinite: it protects nobody
 LARGEST_SIGMA = 2.0**15  # of a discrete Gaussian: beyond it the distribution's table is millions long
+
+SLACK = 1e-9  # relative: the rounding of the composition, not a licence to overspend
 
 Group = tuple[Any, int]  # an event and how often it ran
 
@@ -84,6 +100,20 @@ def delta_of(events: Iterable[Any], epsilon: float) -> float:
         return 0.0
     composed = _compose(groups)
     return 1.0 if composed is None else min(1.0, float(composed.get_delta_for_epsilon(epsilon)))
+
+
+def cost(charges: Sequence[Charge], delta: float) -> float:
+    """Return the epsilon of all charges together at `delta`, of which their own deltas are taken off first."""
+    return epsilon_of((charge.event for charge in charges), delta - math.fsum(charge.delta for charge in charges))
+
+
+def fits(budget: Budget, charges: Sequence[Charge]) -> bool:
+    """Whether all charges together stay within the budget.
+
+    >>> fits(Budget(1.0, 1e-6), [Charge(dp.LaplaceDpEvent(2.0), "counts", delta=1e-7)])
+    True
+    """
+    return not budget.private or cost(charges, budget.delta) <= budget.epsilon * (1 + SLACK)
 
 
 def grouped(events: Iterable[Any]) -> tuple[Group, ...]:

@@ -59,6 +59,15 @@ class DiscreteGaussianDpEvent(dp.DpEvent):  # type: ignore[misc]
         object.__setattr__(self, "sensitivity", int(self.sensitivity))
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One mechanism that was paid for: its event, why it ran, and a failure probability of its own (0 for most)."""
+
+    event: Any
+    why: str
+    delta: float = 0.0
+
+
 # name in a file -> class and its fields; a field named `event` or `events` holds further events
 KINDS: Mapping[str, tuple[type[Any], tuple[str, ...]]] = {
     "gaussian": (dp.GaussianDpEvent, ("noise_multiplier",)),
@@ -106,7 +115,7 @@ def in_words(event: Any) -> str:
     """Return the event as a reader of a report would say it.
 
     >>> in_words(dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(0.01, dp.GaussianDpEvent(1.5)), 300))
-    '300 times: a Poisson sample of 0.01 of the units, then Gaussian noise, multiplier 1.5'
+    '300 times: a Poisson sample of 0.01 of the units, then gaussian noise (noise multiplier 1.5)'
     """
     if isinstance(event, dp.SelfComposedDpEvent):
         return f"{event.count} times: {in_words(event.event)}"
@@ -114,15 +123,17 @@ def in_words(event: Any) -> str:
         return "; ".join(map(in_words, event.events))
     if isinstance(event, dp.PoissonSampledDpEvent):
         return f"a Poisson sample of {event.sampling_probability:.4g} of the units, then {in_words(event.event)}"
-    if isinstance(event, DiscreteGaussianDpEvent):
-        return f"discrete Gaussian noise, sigma {event.sigma:.4g}, sensitivity {event.sensitivity}"
-    if isinstance(event, dp.GaussianDpEvent):
-        return f"Gaussian noise, multiplier {event.noise_multiplier:.4g}"
-    if isinstance(event, dp.LaplaceDpEvent):
-        return f"Laplace noise, multiplier {event.noise_multiplier:.4g}"
-    if isinstance(event, dp.DiscreteLaplaceDpEvent):
-        return f"discrete Laplace noise, parameter {event.noise_parameter:.4g}, sensitivity {event.sensitivity}"
-    return _NAMES.get(type(event), repr(event))
+    plain = to_dict(event)
+    name = plain.pop("kind")
+    if not plain:
+        return str(name)
+    parameters = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in plain.items())
+    return f"{name} noise ({parameters})"
+
+
+def _short(value: Any) -> str:
+    """Return a parameter with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -1,32 +1,34 @@
 """The ledger: what every look at the private rows cost, written down before the look is taken.
 
-Append-only. A charge is composed with all earlier ones first; when the sum would pass the budget, BudgetExceeded is
-raised, nothing is recorded and nothing may run. There is one composition (see `accounting`), of all charges.
+Append-only. A charge is composed with all earlier ones first; when together they would pass the budget, BudgetExceeded
+is raised, nothing is recorded and nothing may run. There is one composition of all charges (see `accounting`).
+
+A `Ledger` is for one fit and lives in memory, or, by `Ledger.open`, also in a file beside the data that all fits on
+that data share, under a lifetime budget (see `ledger_file`). `closed` speaks of the one fit: the file stays open for
+later ones. What a fit may spend is then the smaller of its own budget and what the lifetime budget still holds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tabsynth._check import within
-from tabsynth.errors import BudgetExceeded, LedgerError
-from tabsynth.privacy import accounting
+from tabsynth.errors import BudgetExceeded, InputError, LedgerError
+from tabsynth.privacy import accounting, events
 from tabsynth.privacy.budget import Budget, Spent
+from tabsynth.privacy.events import Charge
+
+if TYPE_CHECKING:
+    from tabsynth.privacy.ledger_file import LedgerFile
+
+__all__ = ["DISCOVERY_DELTA_SHARE", "Charge", "Ledger"]
 
 DISCOVERY_DELTA_SHARE = 0.1  # of delta, set aside for charges that carry a delta of their own
-SLACK = 1e-9  # relative: rounding of the composition, not a licence to overspend
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """One mechanism that was paid for: its event, why it ran, and a failure probability of its own (0 for most)."""
-
-    event: Any
-    why: str
-    delta: float = 0.0
+LARGEST_NOISE = 2.0**15  # a noise multiplier beyond which nothing can be learned
 
 
 class Ledger:
@@ -43,26 +45,53 @@ class Ledger:
     accountant = accounting.ACCOUNTANT
 
     def __init__(self, budget: Budget | None = None) -> None:
-        self._budget = budget
+        self.budget = budget
         self._charges: list[Charge] = []
         self._notes: list[str] = []
         self._not_private: list[str] = []
         self._closed = False
+        self._file: LedgerFile | None = None
+        self._fit = 1
 
-    @property
-    def budget(self) -> Budget | None:
-        """What may be spent; None when not private."""
-        return self._budget
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        data: Path | bytes,
+        lifetime: Budget | None = None,
+        budget: Budget | None = None,
+        wait: float = 30.0,
+    ) -> Ledger:
+        """Open a ledger for one fit whose charges are also written to the file at `path`, made if there is none.
+
+        `data` is the source file, or its bytes: the ledger is kept for it alone. `lifetime` bounds all fits together;
+        it is set when the file is made, and later None takes what is there. `budget` is this fit's own.
+
+        Raises LedgerError when the file is altered, locked for longer than `wait` seconds, of another version, or for
+        other data, and BudgetExceeded when a fit without a budget is to run under a lifetime budget.
+        """
+        from tabsynth.privacy.ledger_file import LedgerFile  # only where a file is asked for
+
+        ledger = cls(budget)
+        ledger._file = LedgerFile.open(path, data, lifetime, wait)
+        with ledger._file.hold():
+            if ledger._limited and not ledger._bounded:
+                raise BudgetExceeded(
+                    f"A fit without a budget is not private, and {path} has a lifetime budget: {ledger._file.lifetime}."
+                )
+            ledger._fit = ledger._file.begin(budget)
+        return ledger
 
     @property
     def charges(self) -> tuple[Charge, ...]:
-        """Every charge, in order."""
+        """Every charge of this fit, in order."""
         return tuple(self._charges)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks that belong beside the charges."""
-        return tuple(self._notes)
+        """Remarks that belong beside the charges, reasons for not being private among them."""
+        return (*self._notes, *(f"Not private: {why}" for why in self._not_private))
 
     @property
     def closed(self) -> bool:
@@ -75,107 +104,183 @@ class Ledger:
         return self._bounded and not self._not_private
 
     @property
-    def _bounded(self) -> bool:
-        return self._budget is not None and self._budget.private
-
-    @property
     def spent(self) -> Budget:
-        """What the charges cost together, at the budget's delta; infinite epsilon without a budget."""
-        if self._budget is None or not self._budget.private or self._not_private:
-            return Spent(math.inf, self._budget.delta if self._budget else 0.0)
-        events = [charge.event for charge in self._charges]
-        epsilon = accounting.epsilon_of(events, self._delta_left(0.0))
-        return Spent(epsilon, self._budget.delta)
+        """What the charges cost together, at the budget's delta; infinite epsilon when not private."""
+        if self.budget is None or not self.private:
+            return Spent(math.inf, self.budget.delta if self.budget else 0.0)
+        return Spent(accounting.cost(self._charges, self.budget.delta), self.budget.delta)
 
     def charge(self, event: Any, *, why: str, delta: float = 0.0) -> None:
-        """Record a mechanism before it runs; raise BudgetExceeded when it does not fit, LedgerError when closed."""
-        self._require_open()
+        """Record a mechanism before it runs: its event, the reason, and a failure probability outside the event.
+
+        Raises BudgetExceeded, recording nothing, when it does not fit; LedgerError when the ledger is closed, the
+        event cannot be composed, or the file cannot be written.
+        """
         within("delta", delta, 0, 1)
+        charge = Charge(event, why, float(delta))
         accounting.grouped([event])
-        charge = Charge(event, why, delta)
-        if not self._fits(charge):
-            raise self._exceeded(why)
-        self._record(charge)
+        with self._held():
+            self._require_open()
+            if not self._fits(charge):
+                raise self._exceeded(why)
+            self._record(charge)
 
     def sigma(self, share: float) -> float:
         """Return the noise multiplier of a Gaussian measurement worth `share` of the budget's mu squared.
 
-        Shares that sum to 1 spend the budget when every measurement is Gaussian. DISCOVERY_DELTA_SHARE of delta is
-        left out of the reckoning, for charges with a delta of their own. Without a budget: 0.0, no noise.
+        Gaussian mechanisms compose by adding mu squared (Dong, Roth, Su 2022), so shares that sum to 1 spend the
+        budget. DISCOVERY_DELTA_SHARE of delta is left out of the reckoning, so that charges with a delta of their own,
+        up to that much, fit beside them. Without a budget: 0.0, no noise.
         """
-        if not (math.isfinite(share) and 0 < share <= 1):
-            raise LedgerError(f"share must be above 0 and at most 1; got {share!r}.")
-        if self._budget is None or not self._budget.private:
+        if not 0 < share <= 1:
+            raise InputError(f"share must be above 0 and at most 1; got {share!r}.")
+        if self.budget is None or not self._bounded:
             return 0.0
-        inner = Budget(self._budget.epsilon, self._budget.delta * (1 - DISCOVERY_DELTA_SHARE))
-        return 1 / (accounting.gaussian_mu(inner) * math.sqrt(share))
+        mu = accounting.gaussian_mu(Budget(self.budget.epsilon, self.budget.delta * (1 - DISCOVERY_DELTA_SHARE)))
+        if mu == 0:
+            raise InputError("A Gaussian measurement needs a delta above 0 in the budget.")
+        return 1 / (mu * math.sqrt(share))
 
     def spend_rest(self, event_of: Callable[[float], Any], *, why: str) -> float:
         """Charge the event of the smallest noise multiplier that still fits, close the ledger and return it.
 
         `event_of` maps a noise multiplier to an event that costs less as it grows. The total lands in [0.99, 1] of
-        epsilon. Raises BudgetExceeded when even a huge noise does not fit. Without a budget: 0.0, recorded as is.
+        epsilon, of the fit's or the lifetime's, whichever binds. Raises BudgetExceeded when even a huge noise does
+        not fit. Without a budget: 0.0, recorded as it is.
         """
-        self._require_open()
-        noise = self._smallest_noise(event_of, why) if self._bounded else 0.0
-        self._record(Charge(event_of(noise), why, 0.0))
-        self._closed = True
+        with self._held():
+            self._require_open()
+            noise = self._smallest_noise(event_of, why) if self._bounded else 0.0
+            self._record(Charge(event_of(noise), why), closes=True)
         return noise
-
-    def close(self) -> None:
-        """Take no further charge: what was not spent stays unspent."""
-        self._closed = True
 
     def note(self, text: str) -> None:
         """Keep a remark beside the charges."""
-        self._notes.append(text)
+        with self._held():
+            if self._file:
+                self._file.remark(self._fit, "note", text)
+            self._notes.append(text)
 
     def mark_not_private(self, why: str) -> None:
-        """Say, for good, that the charges no longer bound what leaks."""
+        """Say, for good, that the charges no longer bound what leaks; call it before anything is let out.
+
+        Raises BudgetExceeded under a lifetime budget, which cannot hold a fit that is not private.
+        """
+        if why in self._not_private:
+            return
         self._not_private.append(why)
+        with self._held():
+            if self._file and self._limited:
+                raise BudgetExceeded(
+                    f"{self._file.path} has a lifetime budget, and this fit is not private: {why}. Nothing was run."
+                )
+            if self._file:
+                self._file.remark(self._fit, "not private", why)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one plain row per charge, for reports: what for, which mechanism, its own delta."""
+        return [
+            {"why": charge.why, "mechanism": events.in_words(charge.event), "delta": charge.delta}
+            for charge in self._charges
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything about the ledger as plain JSON values; an infinite epsilon is None."""
+        return {
+            "private": self.private,
+            "budget": _plain(self.budget),
+            "spent": _plain(self.spent),
+            "accountant": self.accountant,
+            "neighbours": accounting.NEIGHBOURS.name.lower().replace("_", " "),
+            "charges": [
+                row | {"event": events.to_dict(charge.event)}
+                for row, charge in zip(self.rows(), self._charges, strict=True)
+            ],
+            "notes": list(self.notes),
+            "file": None if self._file is None else {"fit": self._fit, "code": self._file.code},
+        }
+
+    def tpr_at_fpr(self, fpr: float) -> float:
+        """Return the largest true positive rate the charges allow a membership attack at this false positive rate."""
+        if not self.private:
+            return 1.0
+        own = math.fsum(charge.delta for charge in self._charges)
+        return accounting.tpr_at_fpr((charge.event for charge in self._charges), fpr, own)
+
+    def explain(self) -> str:
+        """Say in plain words what the charges mean for one unit: an attacker's best odds, and the catch at 1% FPR."""
+        if not self.private:
+            return "Not private: nothing bounds what an attacker can learn about one unit (epsilon is infinite)."
+        own = math.fsum(charge.delta for charge in self._charges)
+        advantage = min(1.0, accounting.delta_of((charge.event for charge in self._charges), 0.0) + own)
+        spent = self.spent
+        return (
+            f"epsilon {spent.epsilon:.3g} at delta {spent.delta:g}: an attacker who knows everything except whether "
+            f"one unit was in the table, and starts at 50:50, is right at most {(1 + advantage) / 2:.1%} of the time; "
+            f"with 1% false alarms, at most {self.tpr_at_fpr(0.01):.1%} of those in the table are found."
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"Ledger({self.budget}, {len(self._charges)} charges, epsilon {self.spent.epsilon:.4g}, {state})"
+
+    @property
+    def _bounded(self) -> bool:
+        return self.budget is not None and self.budget.private
+
+    @property
+    def _limited(self) -> bool:
+        """Whether a lifetime budget stands over the fit."""
+        lifetime = self._file.lifetime if self._file else None
+        return lifetime is not None and lifetime.private
+
+    def _held(self) -> AbstractContextManager[None]:
+        """Hold the file's lock, where there is a file."""
+        return self._file.hold() if self._file else nullcontext()
 
     def _require_open(self) -> None:
         if self._closed:
-            raise LedgerError("The ledger is closed: its budget was spent by an earlier fit. Take a new ledger.")
+            raise LedgerError("The ledger is closed: a fit has spent its budget to the end. Take a new ledger.")
 
     def _fits(self, charge: Charge) -> bool:
-        if self._budget is None or not self._budget.private:
-            return True
-        events = [*(each.event for each in self._charges), charge.event]
-        epsilon = accounting.epsilon_of(events, self._delta_left(charge.delta))
-        return epsilon <= self._budget.epsilon * (1 + SLACK)
-
-    def _delta_left(self, more: float) -> float:
-        """Return the delta that is left for the composition once the charges' own deltas are taken off."""
-        assert self._budget is not None
-        return self._budget.delta - sum(charge.delta for charge in self._charges) - more
+        """Whether the charge fits this fit's budget and the lifetime's."""
+        if self.budget is not None and not accounting.fits(self.budget, [*self._charges, charge]):
+            return False
+        return self._file is None or self._file.affords(charge)
 
     def _smallest_noise(self, event_of: Callable[[float], Any], why: str) -> float:
-        budget = self._budget
-        assert budget is not None
+        """Bracket the smallest noise that fits by factors of 4, then halve the bracket to 0.1%."""
         high = 1.0
         while not self._fits(Charge(event_of(high), why)):
-            high *= 2
-            if high > 2**20:
+            high *= 4
+            if high > LARGEST_NOISE:
                 raise self._exceeded(why)
-        low = high / 2
-        while low > 2**-20 and self._fits(Charge(event_of(low), why)):
-            low, high = low / 2, low
-        while high > low * 1.0005:
+        low = high / 4
+        while low > 1 / LARGEST_NOISE and self._fits(Charge(event_of(low), why)):
+            low, high = low / 4, low
+        while high > low * 1.001:
             middle = math.sqrt(low * high)
-            if self._fits(Charge(event_of(middle), why)):
-                high = middle
-            else:
-                low = middle
+            low, high = (low, middle) if self._fits(Charge(event_of(middle), why)) else (middle, high)
         return high
 
-    def _record(self, charge: Charge) -> None:
+    def _record(self, charge: Charge, *, closes: bool = False) -> None:
+        """Write the charge down, to disk first."""
+        if self._file:
+            self._file.charge(self._fit, charge, closes=closes)
         self._charges.append(charge)
+        self._closed = closes
 
     def _exceeded(self, why: str) -> BudgetExceeded:
-        budget = self._budget
-        assert budget is not None
+        """Say what did not fit, in public numbers."""
+        lifetime = f" or the lifetime budget {self._file.lifetime}" if self._file and self._limited else ""
         return BudgetExceeded(
-            f"The charge for {why!r} would pass the budget of epsilon {budget.epsilon:g}, delta {budget.delta:g}; "
-            f"spent so far: epsilon {self.spent.epsilon:.4g}. It was not made and nothing was run."
+            f"The charge for {why!r} would pass the budget {self.budget}{lifetime}; this fit has spent epsilon "
+            f"{self.spent.epsilon:.4g} so far. The charge was not made and nothing was run."
         )
+
+
+def _plain(budget: Budget | None) -> dict[str, float | None] | None:
+    """Return a budget as JSON has it."""
+    if budget is None:
+        return None
+    return {"epsilon": budget.epsilon if math.isfinite(budget.epsilon) else None, "delta": budget.delta}

@@ -1,0 +1,199 @@
+"""The ledger as a file beside the data: all fits on one data source, under one lifetime budget.
+
+The first line holds the lifetime budget and a commitment to the data source: an HMAC of its bytes under the ledger's
+key, which says nothing to who lacks the key. Each fit then writes a line when it starts, one line per charge, and its
+remarks. A charge is on disk before the mechanism runs, and it is checked against the lifetime budget together with all
+charges of all fits, composed at once, under a lock that spans reading, checking and writing: two processes that race
+never overspend. See `chain` for how the lines are kept and what is detected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabsynth.errors import LedgerError
+from tabsynth.privacy import accounting, events
+from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.chain import WAIT, Chain
+from tabsynth.privacy.events import Charge
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What one fit wrote: its budget, its charges and remarks, and whether it spent its budget to the end."""
+
+    number: int
+    budget: Budget | None
+    charges: tuple[Charge, ...]
+    notes: tuple[str, ...]
+    not_private: tuple[str, ...]
+    closed: bool
+
+    @property
+    def private(self) -> bool:
+        """Whether the charges bound what the fit leaked."""
+        return self.budget is not None and self.budget.private and not self.not_private
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a verified ledger file says: its fits in order, the lifetime budget and a code that commits to it all."""
+
+    lifetime: Budget | None
+    fits: tuple[Fit, ...]
+    lines: int
+    code: str
+
+    def epsilon(self, delta: float | None = None) -> float:
+        """Return what all fits cost together at `delta` (the lifetime's by default); infinite if one was not private.
+
+        Raises LedgerError when no delta is given and there is no lifetime budget.
+        """
+        if delta is None:
+            if self.lifetime is None:
+                raise LedgerError("Without a lifetime budget, say at which delta the epsilon is wanted.")
+            delta = self.lifetime.delta
+        charges = [charge for fit in self.fits for charge in fit.charges]
+        return accounting.cost(charges, delta) if all(fit.private or not fit.charges for fit in self.fits) else math.inf
+
+
+class LedgerFile:
+    """One ledger file, opened for one data source. Read and write inside `with file.hold():`."""
+
+    def __init__(self, path: Path | str, wait: float = WAIT) -> None:
+        self._chain = Chain(path, wait)
+        self._charges: list[Charge] = []
+        self._read = 0
+
+    @classmethod
+    def open(cls, path: Path | str, data: Path | bytes, lifetime: Budget | None, wait: float = WAIT) -> LedgerFile:
+        """Open the ledger at `path` for `data` (a file, or bytes), or create it with a lifetime budget over all fits.
+
+        Raises LedgerError when the ledger is altered, locked, of another version, kept for other data, or has another
+        lifetime budget than the one given (None: whatever it has).
+        """
+        file = cls(path, wait)
+        chain = file._chain
+        with file.hold(create=True):
+            commitment = chain.mac("data", _digest(data))
+            if not chain.lines:
+                chain.append("header", lifetime=_pair(lifetime), data=commitment)
+            header = chain.lines[0]
+            if not hmac.compare_digest(str(header["data"]), commitment):
+                raise LedgerError(f"{path} is kept for other data; every data source has a ledger of its own.")
+            if lifetime is not None and header["lifetime"] != _pair(lifetime):
+                raise LedgerError(
+                    f"{path} has the lifetime budget {file.lifetime}; {lifetime} was given. It was set for good when "
+                    "the ledger was created."
+                )
+        return file
+
+    @property
+    def path(self) -> Path:
+        """Where the lines are."""
+        return self._chain.path
+
+    @property
+    def lifetime(self) -> Budget | None:
+        """The budget over all fits; None when they are recorded without a limit."""
+        return _budget(self._chain.lines[0]["lifetime"])
+
+    @contextmanager
+    def hold(self, *, create: bool = False) -> Iterator[None]:
+        """Hold the lock, with every line that any process wrote read and verified."""
+        with self._chain.hold(create=create):
+            for line in self._chain.lines[self._read :]:
+                if line["kind"] == "charge":
+                    self._charges.append(_charge(line))
+            self._read = len(self._chain.lines)
+            yield
+
+    def begin(self, budget: Budget | None) -> int:
+        """Write down that a fit starts, and return its number."""
+        number = 1 + [line["kind"] for line in self._chain.lines].count("fit")
+        self._chain.append("fit", fit=number, budget=_pair(budget))
+        return number
+
+    def charge(self, fit: int, charge: Charge, *, closes: bool) -> None:
+        """Write a charge down; it is on disk when this returns."""
+        event = events.to_dict(charge.event)
+        self._chain.append("charge", fit=fit, event=event, why=charge.why, delta=charge.delta, closes=closes)
+
+    def remark(self, fit: int, kind: str, text: str) -> None:
+        """Write a `note`, or why a fit is `not private`."""
+        self._chain.append(kind, fit=fit, text=text)
+
+    def affords(self, charge: Charge) -> bool:
+        """Whether the lifetime budget holds this charge and all charges of all fits together."""
+        return self.lifetime is None or accounting.fits(self.lifetime, [*self._charges, charge])
+
+    def statement(self) -> Statement:
+        """Return what the lines say."""
+        by_fit: dict[int, list[dict[str, Any]]] = {}
+        for line in self._chain.lines[1:]:
+            by_fit.setdefault(line["fit"], []).append(line)
+        fits = tuple(_fit(number, lines) for number, lines in by_fit.items())
+        return Statement(self.lifetime, fits, len(self._chain.lines), self._chain.code)
+
+    @property
+    def code(self) -> str:
+        """The code of the last line read: it commits to the whole ledger so far."""
+        return self._chain.code
+
+
+def verify(path: Path | str, wait: float = WAIT) -> Statement:
+    """Walk the whole chain and return what it says; raise LedgerError naming the line and the rule that is broken."""
+    file = LedgerFile(path, wait)
+    with file.hold():
+        if not file._chain.lines:
+            raise LedgerError(f"{path} is empty: no ledger was begun.")
+        return file.statement()
+
+
+def show(path: Path | str, wait: float = WAIT) -> tuple[Fit, ...]:
+    """Return the fits of a verified ledger, each with its charges."""
+    return verify(path, wait).fits
+
+
+def _fit(number: int, own: list[dict[str, Any]]) -> Fit:
+    """Put together the lines of one fit, of which the first says that it starts."""
+    charges = [line for line in own if line["kind"] == "charge"]
+    return Fit(
+        number=number,
+        budget=_budget(own[0]["budget"]),
+        charges=tuple(map(_charge, charges)),
+        notes=tuple(line["text"] for line in own if line["kind"] == "note"),
+        not_private=tuple(line["text"] for line in own if line["kind"] == "not private"),
+        closed=any(line["closes"] for line in charges),
+    )
+
+
+def _charge(line: dict[str, Any]) -> Charge:
+    return Charge(events.from_dict(line["event"]), str(line["why"]), float(line["delta"]))
+
+
+def _pair(budget: Budget | None) -> list[float | None] | None:
+    """Return a budget as JSON has it; an infinite epsilon is null."""
+    return None if budget is None else [budget.epsilon if budget.private else None, budget.delta]
+
+
+def _budget(pair: list[float | None] | None) -> Budget | None:
+    return None if pair is None else Budget(math.inf if pair[0] is None else pair[0], pair[1] or 0.0)
+
+
+def _digest(data: Path | bytes) -> bytes:
+    """Return the SHA-256 of a data source."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).digest()
+    try:
+        with Path(data).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise LedgerError(f"{data}: the data source cannot be read ({error.strerror}).") from error
