@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tabsynth.privacy.budget import Budget
     from tabsynth.privacy.ledger import Ledger
     from tabsynth.privacy.noise import Secret
-    from tabsynth.release import read_release, release
+    from tabsynth.release import read_release
     from tabsynth.report import build_report
     from tabsynth.schema import Column, Schema, read_schema, write_schema
     from tabsynth.synthesizers.model import Model, fit, load
@@ -53,7 +53,6 @@ __all__ = [
     "read_policy",
     "read_release",
     "read_schema",
-    "release",
     "split",
     "write_schema",
 ]
@@ -80,7 +79,6 @@ _HOMES = {
     "read_policy": "policy",
     "read_release": "release",
     "read_schema": "schema",
-    "release": "release",
     "split": "table",
     "write_schema": "schema",
 }

@@ -95,7 +95,7 @@ class Ledger:
 
     @property
     def closed(self) -> bool:
-        """Whether the budget was spent to the end; a closed ledger takes no charge."""
+        """Whether the fit is over: a closed ledger takes no charge."""
         return self._closed
 
     @property
@@ -153,6 +153,14 @@ class Ledger:
             noise = self._smallest_noise(event_of, why) if self._bounded else 0.0
             self._record(Charge(event_of(noise), why), closes=True)
         return noise
+
+    def close(self) -> None:
+        """Take no further charge in this fit; what was not spent stays unspent."""
+        with self._held():
+            self._require_open()
+            if self._file:
+                self._file.remark(self._fit, "closed", "closed with something left")
+            self._closed = True
 
     def note(self, text: str) -> None:
         """Keep a remark beside the charges."""

@@ -171,7 +171,7 @@ def _fit(number: int, own: list[dict[str, Any]]) -> Fit:
         charges=tuple(map(_charge, charges)),
         notes=tuple(line["text"] for line in own if line["kind"] == "note"),
         not_private=tuple(line["text"] for line in own if line["kind"] == "not private"),
-        closed=any(line["closes"] for line in charges),
+        closed=any(line["closes"] for line in charges) or any(line["kind"] == "closed" for line in own),
     )
 
 
