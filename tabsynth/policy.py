@@ -274,10 +274,13 @@ def _conclude(
     status: Status = "passed" if check.at_least <= low and high <= check.at_most else "failed"
     beside = "" if check.counted_from == "zero" else f", {check.counted_from} {start:.3g}"
     measured = f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g}){beside}"
-    return status, f"{measured}; {_asked(check, low, high)}{f'. {found.note}' if found.note else ''}."
+    return (
+        status,
+        f"{measured}; {_asked(check, found.value - start, low, high)}{f'. {found.note}' if found.note else ''}.",
+    )
 
 
-def _asked(check: Check, low: float, high: float) -> str:
+def _asked(check: Check, value: float, low: float, high: float) -> str:
     """Say which threshold was broken, or which ones held."""
     where = "" if check.counted_from == "zero" else f" from the {check.counted_from}"
     broken = []
@@ -285,8 +288,10 @@ def _asked(check: Check, low: float, high: float) -> str:
         broken.append(f"surely at least {check.at_least:g}{where} is asked for, and it may be {low:.3g}")
     if high > check.at_most:
         broken.append(f"surely at most {check.at_most:g}{where} is asked for, and it may be {high:.3g}")
+    if broken and check.at_least <= value <= check.at_most:
+        broken.append("the value itself is within: more rows, of the holdout above all, would narrow its interval")
     if broken:
-        return " and ".join(broken)
+        return "; ".join(broken)
     held = [f"at least {check.at_least:g}"] * (check.at_least > -math.inf)
     held += [f"at most {check.at_most:g}"] * (check.at_most < math.inf)
     return f"{' and '.join(held)}{where}, as asked"

@@ -145,7 +145,7 @@ def _cast(series: pd.Series, column: Column) -> pd.Series:
     if column.kind == "boolean":
         return series.astype("boolean")
     if column.kind == "datetime":
-        return pd.to_datetime(series).astype("datetime64[s]")
+        return pd.to_datetime(series, format="ISO8601").astype("datetime64[s]")
     numbers = pd.to_numeric(series)
     if column.kind == "integer":
         return numbers.astype("Int64")

@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabsynth.metrics import Evidence
+from tabsynth.metrics.neighbours import BLOCK, nearest, place
+from tabsynth.schema import Column, Schema
+
+
+def slow_gower(a, b, train, columns):
+    """The distance of two rows as its definition reads."""
+    total = 0.0
+    for column in columns:
+        x, y = a[column.name], b[column.name]
+        if pd.isna(x) or pd.isna(y):
+            total += 0.0 if pd.isna(x) and pd.isna(y) else 1.0
+        elif not column.numeric:
+            total += float(x != y)
+        else:
+            known = train[column.name].dropna()
+            rank = [((known < value).sum() + (known <= value).sum()) / 2 / len(known) for value in (x, y)]
+            total += abs(rank[0] - rank[1])
+    return total
+
+
+def test_the_kernel_agrees_with_the_definition_on_mixed_rows_with_gaps(draw):
+    evidence = draw(30, 6, 6)
+    columns, train = evidence.columns, evidence.train
+    found = nearest(place(evidence.holdout, train, columns), place(train, train, columns), k=3)
+    for i in range(len(evidence.holdout)):
+        slow = sorted(slow_gower(evidence.holdout.iloc[i], train.iloc[j], train, columns) for j in range(len(train)))
+        # a holdout value between two training values is placed between their ranks, its definition at one of them
+        assert found[i] == pytest.approx(slow[:3], abs=0.2)
+    among = nearest(place(train.iloc[:10], train, columns), place(train, train, columns), k=4)
+    for i in range(10):
+        slow = sorted(slow_gower(train.iloc[i], train.iloc[j], train, columns) for j in range(len(train)))
+        assert among[i] == pytest.approx(slow[:4], abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
+def test_blocks_leave_no_point_out(size, rng):
+    queries, points = rng.random((7, 3), dtype=np.float32) * 2, rng.random((size, 3), dtype=np.float32) * 2
+    slow = np.sort(np.minimum(np.abs(queries[:, None] - points[None]), 1).sum(axis=2), axis=1)[:, :5]
+    found = nearest(queries, points, k=5)
+    assert found[:, : slow.shape[1]] == pytest.approx(slow, abs=1e-5)
+    assert (found[:, slow.shape[1] :] == 3).all()
+
+
+def test_missing_equals_missing_only_and_values_outside_the_training_range_keep_their_place():
+    schema = Schema((Column("x", "float", nullable=True),))
+    train = pd.DataFrame({"x": [0.0, 1.0, 2.0, np.nan]})
+    evidence = Evidence(schema, train, None, pd.DataFrame({"x": [np.nan, 99.0]}))
+    points = [place(frame, evidence.train, evidence.columns) for frame in (evidence.rows, evidence.train)]
+    assert nearest(points[0], points[1], k=4)[0].tolist() == [0, 1, 1, 1]
+    assert nearest(points[0], points[1], k=1)[1].tolist() == [0]
+
+
+def test_a_column_without_a_known_value_is_no_obstacle():
+    schema = Schema((Column("x", "float", nullable=True),))
+    evidence = Evidence(schema, pd.DataFrame({"x": [np.nan]}), None, pd.DataFrame({"x": [1.0]}))
+    points = place(evidence.rows, evidence.train, evidence.columns)
+    assert nearest(points, place(evidence.train, evidence.train, evidence.columns), k=1).tolist() == [[1]]
