@@ -33,14 +33,18 @@ def read_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> RawT
     """Read a file or take a frame; raise TableError naming the file and the rule that it breaks."""
     if isinstance(source, pd.DataFrame):
         return RawTable("table", _from_frame(source))
+    if not isinstance(source, str | Path):
+        raise InputError(f"A table must be a path or a DataFrame; got {type(source).__name__}.")
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"':
+        raise InputError(f"delimiter must be one ASCII character and no quote or line break; got {delimiter!r}.")
     path = Path(source)
     label = str(path)
+    if path.is_dir():
+        raise TableError(f"{label}: is a folder; a CSV or Parquet file was expected.")
     try:
         columns = _read_parquet(path) if is_parquet(path) else _read_csv(path, delimiter)
     except FileNotFoundError:
         raise TableError(f"{label}: no such file.") from None
-    except IsADirectoryError:
-        raise TableError(f"{label}: is a folder; a CSV or Parquet file was expected.") from None
     except PermissionError:
         raise TableError(f"{label}: cannot be read (permission denied).") from None
     except UnicodeDecodeError:
@@ -98,17 +102,25 @@ def _from_frame(frame: pd.DataFrame) -> pa.Table:
 def _from_series(series: pd.Series) -> pa.Array:
     try:
         return pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError, OverflowError):
         text = [None if missing else str(value) for value, missing in zip(series, series.isna(), strict=True)]
+        return _text_array(text, str(series.name))
+
+
+def _text_array(text: list[str | None], name: str) -> pa.Array:
+    try:
         return pa.array(text, pa.string())
+    except UnicodeEncodeError:
+        raise TableError(f"table: column {name!r}: a value is not text that UTF-8 can write.") from None
 
 
 def _check_names(label: str, names: list[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise TableError(f"{label}: column {repeated[0]!r} appears more than once.")
-    if any(not name.strip() for name in names):
-        raise TableError(f"{label}: a column has no name.")
+    # By place, not by name: in a file without a header the first line holds private values.
+    for place, name in enumerate(names):
+        if not name.strip():
+            raise TableError(f"{label}: column {place + 1} has no name.")
+        if (first := names.index(name)) < place:
+            raise TableError(f"{label}: columns {first + 1} and {place + 1} have the same name.")
 
 
 def _arrow_rule(message: str) -> str:
@@ -116,11 +128,11 @@ def _arrow_rule(message: str) -> str:
     if "Expected" in message and "columns" in message:
         return "a line has more or fewer fields than the header"
     if "Empty CSV" in message:
-        return "the file is empty"
+        return "the file holds no complete line"
     if "UTF8" in message or "UTF-8" in message:
         return "not UTF-8 text"
     if "Parquet" in message:
         return "not a readable Parquet file"
-    if "zlib" in message or "gzip" in message.lower():
-        return "not a readable gzip file"
+    if "zlib" in message or "gzip" in message.lower() or "compressed" in message.lower():
+        return "not a readable gzip file, or cut off"
     return "not a readable table"
