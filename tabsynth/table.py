@@ -134,6 +134,8 @@ def convert(raw: RawTable, column: Column, missing: tuple[str, ...], *, check_do
             _check_domain(series, column)
     except _BrokenRule as broken:
         raise TableError(f"{raw.label}: column {column.name!r}: {broken}.") from None
+    except (pa.ArrowException, TypeError, ValueError, ArithmeticError):  # these quote the value
+        raise TableError(f"{raw.label}: column {column.name!r}: a value cannot be read as {column.kind}.") from None
     return series.rename(column.name)
 
 
@@ -147,8 +149,8 @@ def _categorical(values: pa.ChunkedArray, column: Column, missing: tuple[str, ..
     found = np.array(encoded.dictionary.to_pylist(), dtype=object)
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     declared = column.categories or ()
-    kept = [text for text in found if text in set(declared) or text not in missing]
-    extra = sorted(set(kept) - set(declared))
+    known, absent = set(declared), set(missing)
+    extra = sorted(text for text in found if text not in known and text not in absent)
     position = {text: index for index, text in enumerate((*declared, *extra))}
     new_code = np.array([position.get(text, -1) for text in found] + [-1], np.int64)
     dtype = pd.CategoricalDtype([*declared, *extra])
@@ -168,13 +170,13 @@ def _boolean(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) 
 
 
 def _integer(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
-    if pa.types.is_integer(values.type):
-        return pd.Series(values.cast(pa.int64()).to_pandas(integer_object_nulls=False), dtype="Int64")
     numbers = _numbers(values, missing)
     if not np.all((numbers == np.floor(numbers)) | np.isnan(numbers)):
         raise _BrokenRule("a value is not a whole number")
     if np.nanmax(np.abs(numbers), initial=0.0) >= 2.0**53:
         raise _BrokenRule("a value is too large for an exact whole number (2^53)")
+    if pa.types.is_integer(values.type):
+        return pd.Series(values.cast(pa.int64()).to_pandas(integer_object_nulls=False), dtype="Int64")
     return pd.Series(numbers).astype("Int64")
 
 
@@ -206,7 +208,7 @@ CONVERT: dict[Kind, Callable[[pa.ChunkedArray, Column, tuple[str, ...]], pd.Seri
 def _numbers(values: pa.ChunkedArray, missing: tuple[str, ...]) -> NDArray[np.float64]:
     """Return finite float64 values, NaN where missing."""
     if pa.types.is_decimal(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
-        numbers = values.cast(pa.float64()).to_numpy()
+        numbers = values.cast(pa.float64(), safe=False).to_numpy()
     elif pa.types.is_floating(values.type):
         numbers = values.to_numpy().astype(np.float64)
     else:
@@ -223,8 +225,11 @@ def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return values as trimmed text; whole floats lose their '.0', as they had none before a column held a gap."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if pa.types.is_floating(values.type) and pc.all(pc.equal(pc.floor(values), values)).as_py():
-        values = values.cast(pa.int64())
+    if pa.types.is_floating(values.type) and pc.all(pc.less(pc.abs(values), 2.0**53)).as_py():
+        whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
+        values = values.cast(pa.int64()) if whole else values
+    if pa.types.is_duration(values.type):
+        raise _BrokenRule("durations have no kind here; give them as numbers")
     if pa.types.is_boolean(values.type):
         return pc.if_else(values, "True", "False")
     return pc.utf8_trim_whitespace(values.cast(pa.string()))
@@ -236,7 +241,9 @@ def _without_missing(text: pa.ChunkedArray, missing: tuple[str, ...]) -> pa.Chun
 
 def _check_domain(series: pd.Series, column: Column) -> None:
     """Raise the first rule of the declared domain that a canonical column breaks."""
-    if (column.nullable is False or "group" in column.roles) and series.isna().any():
+    if "group" in column.roles and series.isna().any():
+        raise _BrokenRule("a value is missing, and every row needs its privacy unit")
+    if column.nullable is False and series.isna().any():
         raise _BrokenRule("a value is missing, and the column is declared not nullable")
     if column.categories is not None and len(series.cat.categories) > len(column.categories):
         raise _BrokenRule("a value is not among the declared categories")
