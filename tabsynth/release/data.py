@@ -87,7 +87,7 @@ def _converted(series: pd.Series, column: Column) -> pa.Array:
         case "float":
             return pa.array(series.to_numpy(float, na_value=float("nan")), pa.float64(), from_pandas=True)
         case "datetime":
-            moments = pa.array(pd.to_datetime(series).astype("datetime64[s]"))
+            moments = pa.array(pd.to_datetime(series, format="ISO8601").astype("datetime64[s]"))
             return moments.cast(pa.date32() if column.step >= DAY else pa.timestamp("ms"))
 
 
@@ -95,7 +95,7 @@ def _dictionary(series: pd.Series, column: Column) -> pa.Array:
     text = series.astype("string")
     if column.categories is None:
         return pa.array(text, pa.string())
-    codes = pd.Categorical(text, categories=list(column.categories)).codes
+    codes = pd.Index(column.categories).get_indexer(pd.Index(text))  # -1: missing, or not declared
     return pa.DictionaryArray.from_arrays(
         pa.array(codes, pa.int32(), mask=codes < 0), pa.array(column.categories, pa.string())
     )

@@ -56,14 +56,14 @@ def _privacy() -> dict[str, Any]:
     epsilon = {"type": ["number", "null"], "minimum": 0, "description": "null: infinite, not differentially private"}
     pair = _object({"epsilon": epsilon, "delta": {"type": "number", "minimum": 0, "maximum": 1}})
     pair_or_null = {"anyOf": [pair, {"type": "null"}]}
-    charge = {"type": "object", "required": ["why"]}
+    charge = {"type": "object", "required": ["why", "mechanism", "event", "delta"]}
     return _object(
         {
             "private": {"type": "boolean"},
             "budget": pair_or_null,
-            "spent": pair_or_null,
-            "accountant": TEXT_OR_NULL,
-            "neighbouring": TEXT_OR_NULL,
+            "spent": pair,
+            "accountant": TEXT,
+            "neighbouring": TEXT,
             "unit": _object({"column": TEXT_OR_NULL, "rows": {"type": "integer", "minimum": 1}, "in_words": TEXT}),
             "meaning": {"type": "array", "items": TEXT, "minItems": 1},
             "charges": {"type": "array", "items": charge},

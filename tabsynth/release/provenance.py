@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -12,9 +14,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tabsynth.policy import Verdict
+from tabsynth.policy import Check, Verdict
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.release.gate import claims_privacy
 from tabsynth.release.words import claim_in_words, unit_in_words
 from tabsynth.schema import Schema
 
@@ -31,7 +32,7 @@ def provenance(
     rows: int,
     columns: Sequence[str],
     title: str,
-    policy_fingerprint: str | None = None,
+    policy: Sequence[Check] | None = None,
     seeds: Mapping[str, int] | None = None,
     attempts: int | None = None,
 ) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def provenance(
         "privacy": _privacy(ledger, schema),
         "gate": {
             "passed": True,
-            "policy_fingerprint": policy_fingerprint,
+            "policy_fingerprint": None if policy is None else policy_fingerprint(policy),
             "verdicts": [{"name": v.name, "tier": v.tier, "status": v.status} for v in verdicts],
             "attempts": attempts,
             "statement": _gate_statement(attempts),
@@ -65,6 +66,13 @@ def provenance(
         "packages": _packages(),
         "files": {},
     }
+
+
+def policy_fingerprint(policy: Sequence[Check]) -> str:
+    """Return the SHA-256 of a policy's canonical JSON: each metric with its settings, and where it may lie."""
+    checks = [{"kind": type(check.metric).__qualname__, "name": check.metric.name, **plain(check)} for check in policy]
+    canonical = json.dumps(checks, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def generator(synthesizer: Any) -> dict[str, Any]:
@@ -101,23 +109,22 @@ def plain(value: Any) -> Any:
 
 def _privacy(ledger: Ledger, schema: Schema) -> dict[str, Any]:
     """Return the claim, in numbers and words, and everything that was paid for it."""
-    claimed = claims_privacy(ledger)
     spent = ledger.spent
     written = ledger.to_dict()
     return {
-        "private": claimed and ledger.private,
+        "private": ledger.private,
         "budget": None if ledger.budget is None else _pair(ledger.budget.epsilon, ledger.budget.delta),
-        "spent": _pair(spent.epsilon, spent.delta) if claimed else None,
-        "accountant": written.get("accountant"),
-        "neighbouring": written.get("neighbouring"),
+        "spent": _pair(spent.epsilon, spent.delta),
+        "accountant": written["accountant"],
+        "neighbouring": written["neighbours"],
         "unit": {
             "column": schema.unit.column,
             "rows": schema.unit.rows,
             "in_words": unit_in_words(schema.unit),
         },
-        "meaning": list(claim_in_words(spent.epsilon if claimed else math.inf, spent.delta, schema.unit)),
+        "meaning": list(claim_in_words(ledger, schema.unit)),
         "charges": plain(written["charges"]),
-        "notes": plain(written.get("notes", [])),
+        "notes": plain(written["notes"]),
     }
 
 

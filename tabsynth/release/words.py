@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tabsynth.privacy.ledger import Ledger
 from tabsynth.schema import Unit
 
 
@@ -31,27 +32,15 @@ def certainty(epsilon: float) -> float:
     return 1 / (1 + math.exp(-epsilon))
 
 
-def hits_at(epsilon: float, delta: float, false_alarms: float) -> float:
-    """Return the largest share of members an attack can name when it wrongly names `false_alarms` of the others.
-
-    The tighter of the two lines that bound every test between neighbouring tables (Kairouz, Oh, Viswanath 2015):
-    min(e^eps f + delta, 1 - e^-eps (1 - delta - f)).
-
-    >>> round(hits_at(1.0, 0.0, 0.01), 4)
-    0.0272
-    """
-    upper = min(1.0, math.exp(min(epsilon, 700.0)) * false_alarms + delta)
-    return max(false_alarms, min(upper, 1 - math.exp(-epsilon) * (1 - delta - false_alarms)))
-
-
-def claim_in_words(epsilon: float, delta: float, unit: Unit) -> tuple[str, ...]:
-    """Return the privacy claim as sentences; an infinite epsilon is called not differentially private."""
-    if not math.isfinite(epsilon):
+def claim_in_words(ledger: Ledger, unit: Unit) -> tuple[str, ...]:
+    """Return what a ledger's charges promise, as sentences; without a promise they say so plainly."""
+    if not ledger.private:
         return (
             "Not differentially private: epsilon is infinite.",
             "Nothing limits what the rows may reveal about a person of the private table. The checks are attempts to "
             "find a leak; that they found none proves nothing about an attack that was not tried.",
         )
+    epsilon, delta = ledger.spent.epsilon, ledger.spent.delta
     return (
         f"Differentially private with epsilon = {epsilon:.4g} and delta = {delta:.2g}, "
         f"for adding or removing {unit_in_words(unit)} of the private table.",
@@ -59,7 +48,7 @@ def claim_in_words(epsilon: float, delta: float, unit: Unit) -> tuple[str, ...]:
         f"{_percent(certainty(epsilon))} sure of it from this release, whatever else is known to that reader, "
         f"apart from a failure of probability {delta:.2g}.",
         f"An attack that wrongly accuses 1 in 100 outsiders can find at most "
-        f"{_percent(hits_at(epsilon, delta, 0.01))} of those whose data were used.",
+        f"{_percent(ledger.tpr_at_fpr(0.01))} of those whose data were used.",
         strength(epsilon),
     )
 
@@ -78,4 +67,4 @@ def strength(epsilon: float) -> str:
 def _percent(share: float) -> str:
     """Write a share as a percentage that never rounds up to certainty."""
     percent = 100 * share
-    return f"{percent:.1f}%" if percent < 99.9 else f"{min(percent, 99.9999):.4f}%"
+    return f"{percent:.1f}%" if percent < 99.9 else "more than 99.9%"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from tabsynth.errors import InputError, Refused
-from tabsynth.policy import Verdict
+from tabsynth.policy import Check, Verdict
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.release import folder as folders
 from tabsynth.release.card import card
@@ -61,7 +61,7 @@ def release(  # noqa: PLR0917 -- the walk's six things, in the order in which it
     *,
     inside: InsideReport,
     title: str | None = None,
-    policy_fingerprint: str | None = None,
+    policy: Sequence[Check] | None = None,
     seeds: Mapping[str, int] | None = None,
     attempts: int | None = None,
 ) -> Release:
@@ -69,14 +69,15 @@ def release(  # noqa: PLR0917 -- the walk's six things, in the order in which it
 
     `rows` are synthetic, `schema` is complete and public, `synthesizer` the frozen dataclass of settings that was
     fitted, `ledger` what it charged. The folder gets data.parquet, provenance.json and README.md; the inside report
-    goes to the folder of the same name with `.inside` appended, whether the release passed or not. `seeds` are those
-    that may be published (never the noise's); `attempts` counts the tries before this one passed, itself included.
+    goes to the folder of the same name with `.inside` appended, whether the release passed or not. `policy` enters as
+    a fingerprint; `seeds` are those that may be published (never the noise's); `attempts` counts the tries until this
+    one, itself included; `title` is the folder's name unless given.
 
     Raises Refused when there is a reason in `refusals`, and InputError when the rows do not fit the schema or the
     folder cannot be written; then nothing of the release is left behind.
 
-    *Formal guarantee*: the folder is a function of the rows, the schema, the settings, the ledger and the one bit
-    that every check passed. No number of a verdict enters it.
+    *Formal guarantee*: the folder is a function of the other arguments and of one bit, that no check failed. No
+    number of a verdict enters it, nor does anything of `inside`.
     """
     path = check_release_folder(folder)
     home = folders.inside_folder(path)
@@ -93,7 +94,7 @@ def release(  # noqa: PLR0917 -- the walk's six things, in the order in which it
         rows=len(rows),
         columns=[str(name) for name in rows.columns],
         title=title or path.name,
-        policy_fingerprint=policy_fingerprint,
+        policy=policy,
         seeds=seeds,
         attempts=attempts,
     )

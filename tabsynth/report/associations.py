@@ -86,7 +86,7 @@ def _level_codes(real: pd.Series, synthetic: pd.Series) -> tuple[NDArray[np.int6
     rest, missing = len(levels), len(levels) + 1
 
     def coded(series: pd.Series) -> NDArray[np.int64]:
-        codes = pd.Categorical(series.astype("string"), categories=levels).codes.astype(np.int64)
+        codes = pd.Index(levels, dtype="str").get_indexer(pd.Index(series.astype("string"))).astype(np.int64)
         return np.where(series.isna().to_numpy(), missing, np.where(codes < 0, rest, codes))
 
     return coded(real), coded(synthetic)

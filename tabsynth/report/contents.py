@@ -14,7 +14,7 @@ from tabsynth.metrics.estimate import Estimate
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Verdict
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.release.gate import claims_privacy, refusals
+from tabsynth.release.gate import refusals
 from tabsynth.release.provenance import generator, plain
 from tabsynth.release.words import claim_in_words, unit_in_words
 from tabsynth.report.associations import associations
@@ -108,19 +108,18 @@ def _finite(value: float) -> float | None:
 
 def _ledger(ledger: Ledger, evidence: Evidence) -> dict[str, Any]:
     """Return what was claimed, what was paid, and what that means."""
-    claimed, spent, unit = claims_privacy(ledger), ledger.spent, evidence.schema.unit
-    written = ledger.to_dict()
-    budget = ledger.budget
+    unit, written = evidence.schema.unit, ledger.to_dict()
+    budget, spent = ledger.budget, ledger.spent
     return {
-        "private": claimed and ledger.private,
+        "private": ledger.private,
         "closed": ledger.closed,
         "budget": None if budget is None else {"epsilon": _finite(budget.epsilon), "delta": budget.delta},
         "spent": {"epsilon": _finite(spent.epsilon), "delta": spent.delta},
-        "accountant": written.get("accountant"),
+        "accountant": written["accountant"],
         "unit": unit_in_words(unit),
-        "meaning": list(claim_in_words(spent.epsilon, spent.delta, unit)),
+        "meaning": list(claim_in_words(ledger, unit)),
         "charges": plain(written["charges"]),
-        "notes": plain(written.get("notes", [])),
+        "notes": plain(written["notes"]),
     }
 
 

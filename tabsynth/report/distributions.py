@@ -43,12 +43,11 @@ def _levels(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[str, 
     shares = shares.reindex(list(column.levels or shares.index)).fillna(0.0)
     shares = shares.sort_values("real", ascending=False, kind="stable")
     shown = SHOWN_LEVELS if len(shares) > SHOWN_LEVELS + 1 else len(shares)
-    levels = [{"level": str(name), **_pair(*row)} for name, row in zip(shares.index, shares.values, strict=True)]
-    rest = levels[shown:]
-    if rest:
-        name = f"{len(rest)} others"
-        pooled = _pair(sum(level["real"] for level in rest), sum(level["synthetic"] for level in rest))
-        levels = [*levels[:shown], {"level": name, **pooled}]
+    names, values = [str(name) for name in shares.index], shares.to_numpy(np.float64)
+    if rest := len(names) - shown:
+        names = [*names[:shown], f"{rest} others"]
+        values = np.vstack([values[:shown], values[shown:].sum(0)])
+    levels = [{"level": name, **_pair(*row)} for name, row in zip(names, values, strict=True)]
     return {"levels": levels, "edges": [], "ends": [], "bins": []}
 
 
@@ -100,8 +99,8 @@ def _edges(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
         return np.linspace(low - margin, high + margin, BINS + 1)
     steps = round((high - low) / step) + 1
     width = math.ceil(steps / BINS)
-    edges: NDArray[np.float64] = low + (np.arange(math.ceil(steps / width) + 1) * width - 0.5) * step
-    return edges
+    places = np.arange(math.ceil(steps / width) + 1, dtype=np.float64)
+    return low + (places * width - 0.5) * step
 
 
 def _values_at(edges: NDArray[np.float64], step: float) -> tuple[float, float]:

@@ -73,10 +73,10 @@ def _ledger() -> dict[str, Any]:
             "closed": {"type": "boolean"},
             "budget": _or_null(pair),
             "spent": pair,
-            "accountant": {"type": ["string", "null"]},
+            "accountant": TEXT,
             "unit": TEXT,
             "meaning": _list(TEXT),
-            "charges": _list({"type": "object", "required": ["why"]}),
+            "charges": _list({"type": "object", "required": ["why", "mechanism", "event", "delta"]}),
             "notes": {"type": "array"},
         }
     )

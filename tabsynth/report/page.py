@@ -45,24 +45,8 @@ def page(report: Mapping[str, Any]) -> str:
 
 def _grouped(charges: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return runs of equal charges as one line each, with how many there were."""
-    lines = [
-        {"why": charge["why"], "event": _event(charge.get("event")), "delta": charge.get("delta", 0.0)}
-        for charge in charges
-    ]
+    lines = [{key: charge[key] for key in ("why", "mechanism", "delta")} for charge in charges]
     return [{**line, "times": len(list(same))} for line, same in groupby(lines)]
-
-
-def _event(event: Any) -> str:
-    """Return an event as one line: its name and its numbers, nested events inside."""
-    if not isinstance(event, Mapping):
-        return words.number(event) if isinstance(event, float) else str(event)
-    name = next((str(event[key]) for key in ("type", "name", "event") if isinstance(event.get(key), str)), "")
-    inner = [
-        _event(value) if isinstance(value, Mapping) else f"{key} {_event(value)}"
-        for key, value in event.items()
-        if value != name
-    ]
-    return f"{name.removesuffix('DpEvent')}({', '.join(inner)})"
 
 
 @cache

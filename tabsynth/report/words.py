@@ -104,7 +104,7 @@ def number(value: float | None) -> str:
 def measured(estimate: Mapping[str, Any]) -> dict[str, str]:
     """Return value, low and high of an estimate with as many decimals as its interval is worth.
 
-    >>> measured({"value": 0.00115, "low": 0.0000492, "high": 0.00182})
+    >>> measured({"value": 0.00123, "low": 0.0000492, "high": 0.00182})
     {'value': '0.0012', 'low': '0.0000', 'high': '0.0018'}
     """
     low, high = estimate["low"], estimate["high"]
