@@ -6,8 +6,6 @@ Exit codes: 0 done or passed, 2 bad input or usage, 3 refused by the gate, 4 bud
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 import warnings
@@ -19,11 +17,23 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
 from tabsynth import _check
+from tabsynth.console import (
+    answer,
+    fail,
+    finite,
+    people,
+    say_check,
+    say_cost,
+    say_not_private,
+    say_verdicts,
+    say_warning,
+    statuses,
+    summary,
+)
 from tabsynth.errors import InputError, LedgerError, TabsynthError
 
 app = typer.Typer(
@@ -36,7 +46,6 @@ app = typer.Typer(
 )
 ledgers = typer.Typer(no_args_is_help=True, help="Read a ledger file: what was charged, and whether it was altered.")
 app.add_typer(ledgers, name="ledger")
-people = Console(stderr=True)
 
 TablePath = Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")]
 SchemaPath = Annotated[Path | None, typer.Option("--schema", help="What is public about the table: YAML or JSON.")]
@@ -68,7 +77,7 @@ def schema(
     drafted = draft(table, delimiter=delimiter)
     output.write_text(drafted.to_yaml(), encoding="utf-8")
     people.print(f"Drafted [bold]{escape(str(output))}[/]. Keeping a marked line publishes what it says: read each.")
-    _answer(as_json, schema=str(output), columns=len(drafted.schema.columns))
+    answer(as_json, schema=str(output), columns=len(drafted.schema.columns))
 
 
 @app.command()
@@ -111,9 +120,9 @@ def fit(
             progress=report,
         )
     fitted.save(output)
-    _say_cost(fitted.privacy)
+    say_cost(fitted.privacy)
     people.print(f"Saved the model in [bold]{escape(str(output))}[/].")
-    _answer(as_json, model=str(output), privacy=_summary(fitted.privacy))
+    answer(as_json, model=str(output), privacy=summary(fitted.privacy))
 
 
 @app.command()
@@ -135,7 +144,7 @@ def sample(
     with _whole(output) as part:
         write_rows(drawn, fitted.schema, part)
     people.print(f"Wrote {rows:,} synthetic rows to [bold]{escape(str(output))}[/].")
-    _answer(as_json, rows=rows, output=str(output))
+    answer(as_json, rows=rows, output=str(output))
 
 
 @app.command()
@@ -164,11 +173,11 @@ def audit(
         delimiter=delimiter,
         policy=policy,
         seed=seed,
-        on_check=_say_check,
+        on_check=say_check,
     )
-    _say_verdicts(judged.verdicts)
+    say_verdicts(judged.verdicts)
     people.print(f"Inside report: [bold]{escape(str(output / 'report.html'))}[/] (do not publish it)")
-    _answer(as_json, passed=judged.passed, report=str(output), checks=_statuses(judged.verdicts))
+    answer(as_json, passed=judged.passed, report=str(output), checks=statuses(judged.verdicts))
     if not judged.passed:
         raise typer.Exit(3)
 
@@ -260,9 +269,11 @@ def show(
         for charge in fit.charges:
             grid.add_row(str(fit.number), escape(charge.why), in_words(charge.event), f"{charge.delta:g}")
     people.print(grid)
-    people.print(f"{len(found.fits)} fits, {len(found.charges)} charges, epsilon {found.epsilon:.4g} together.")
+    deltas = [fit.budget.delta for fit in found.fits if fit.budget is not None]
+    epsilon = found.epsilon(None if found.lifetime else max(deltas, default=0.0))
+    people.print(f"{len(found.fits)} fits, epsilon {epsilon:.4g} together.")
     charges = [{"fit": f.number, "why": c.why, "event": in_words(c.event)} for f in found.fits for c in f.charges]
-    _answer(as_json, fits=len(found.fits), epsilon=_finite(found.epsilon), charges=charges)
+    answer(as_json, fits=len(found.fits), epsilon=finite(epsilon), charges=charges)
 
 
 @ledgers.command()
@@ -274,7 +285,7 @@ def verify(
 
     verified = walk_chain(ledger)
     people.print(f"[green]The chain holds[/]: {verified.lines} lines, {len(verified.fits)} fits.")
-    _answer(as_json, lines=verified.lines, fits=len(verified.fits), intact=True)
+    answer(as_json, lines=verified.lines, fits=len(verified.fits), intact=True)
 
 
 def main() -> None:
@@ -285,23 +296,21 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     as_json = "--json" in arguments
-    warnings.showwarning = _say_warning
+    warnings.showwarning = say_warning
     try:
         return int(app(arguments, standalone_mode=False, prog_name="tabsynth") or 0)
     except TabsynthError as error:
-        return _fail(as_json, str(error), type(error).__name__, error.exit_code)
+        return fail(as_json, str(error), type(error).__name__, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(
-            as_json, "Interrupted. No release was written; what was charged stays charged.", "Interrupted", 130
-        )
+        return fail(as_json, "Interrupted. No release was written; what was charged stays charged.", "Interrupted", 130)
     except Exception as error:
         if callable(usage := getattr(error, "format_message", None)):
-            return _fail(as_json, usage(), "UsageError", int(getattr(error, "exit_code", 2)))
+            return fail(as_json, usage(), "UsageError", int(getattr(error, "exit_code", 2)))
         if os.environ.get("TABSYNTH_DEBUG"):
             raise
         # the message of an unforeseen error may quote a private value, so only its type is shown
         hint = f"An unforeseen {type(error).__name__}. Set TABSYNTH_DEBUG=1 to see the traceback, where it may be seen."
-        return _fail(as_json, hint, type(error).__name__, 1)
+        return fail(as_json, hint, type(error).__name__, 1)
 
 
 def _release(
@@ -312,15 +321,15 @@ def _release(
     from tabsynth.walk import release_table
 
     if not settings["budgeted"]:
-        _say_not_private()
+        say_not_private()
     with progress_bar(f"Fitting {synthesizer.name}") as report:
-        released = release_table(source, synthesizer, opened, output, progress=report, on_check=_say_check, **settings)
-    _say_cost(released.provenance["privacy"])
+        released = release_table(source, synthesizer, opened, output, progress=report, on_check=say_check, **settings)
+    say_cost(released.provenance["privacy"])
     people.print(
         f"[green]Released[/]: [bold]{escape(str(output))}[/]. Inside report, not to be published: "
         f"{escape(str(output))}.inside"
     )
-    _answer(as_json, released=True, folder=str(output), privacy=_summary(released.provenance["privacy"]))
+    answer(as_json, released=True, folder=str(output), privacy=summary(released.provenance["privacy"]))
 
 
 def _ledger_opener(
@@ -369,65 +378,6 @@ def _whole(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: could not be written ({error.strerror}).") from None
     finally:
         part.unlink(missing_ok=True)
-
-
-def _finite(number: float) -> float | None:
-    """Return None for infinity, which JSON has no word for."""
-    return number if math.isfinite(number) else None
-
-
-def _summary(privacy: Any) -> dict[str, Any]:
-    """Return the claim in three facts."""
-    return {"private": privacy["private"], "budget": privacy["budget"], "spent": privacy["spent"]}
-
-
-def _say_cost(privacy: Any) -> None:
-    spent = privacy["spent"]
-    if privacy["private"]:
-        people.print(f"Spent epsilon {spent['epsilon']:.4g} at delta {spent['delta']:g}.")
-    else:
-        _say_not_private()
-
-
-def _say_not_private() -> None:
-    people.print("[bold white on red] NOT PRIVATE [/] No budget was set: epsilon is infinite, rows may be copied.")
-
-
-def _say_check(name: str) -> None:
-    people.print(f"[dim]checking {escape(name)}[/]")
-
-
-def _say_verdicts(verdicts: Any) -> None:
-    grid = Grid(show_header=True, header_style="bold")
-    for heading in ("check", "tier", "verdict", "why"):
-        grid.add_column(heading)
-    colour = {"passed": "green", "failed": "red"}
-    for verdict in verdicts:
-        status = f"[{colour.get(verdict.status, 'dim')}]{verdict.status}[/]"
-        grid.add_row(escape(verdict.name), verdict.tier, status, escape(verdict.reason))
-    people.print(grid)
-
-
-def _statuses(verdicts: Any) -> dict[str, str]:
-    return {verdict.name: verdict.status for verdict in verdicts}
-
-
-def _say_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
-    people.print(f"[yellow]Warning:[/] {escape(str(message))}")
-
-
-def _answer(as_json: bool, **facts: Any) -> None:
-    """Print the machine's answer."""
-    if as_json:
-        print(json.dumps({"ok": True, **facts}, ensure_ascii=False))
-
-
-def _fail(as_json: bool, message: str, kind: str, code: int) -> int:
-    """Say what went wrong, to whom it may concern, and return the exit code."""
-    if as_json:
-        print(json.dumps({"ok": False, "error": kind, "message": message, "exit_code": code}, ensure_ascii=False))
-    people.print(f"[bold red]{'Refused' if code == 3 else 'Error'}:[/] {escape(message)}")
-    return code
 
 
 if __name__ == "__main__":

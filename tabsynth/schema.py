@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 NUMERIC: tuple[Kind, ...] = ("integer", "float", "datetime")
 
 DAY = 86_400.0  # seconds
+MISSING_TEXTS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "NaT")
 OTHER = "(other)"  # what discovery calls the categories that were too rare to be paid for
 
 
@@ -196,7 +197,7 @@ class Schema:
     columns: tuple[Column, ...]
     rows: int | None = None
     rows_per_unit: int = 1
-    missing: tuple[str, ...] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "NaT")
+    missing: tuple[str, ...] = MISSING_TEXTS
 
     def __post_init__(self) -> None:
         """Check the columns against one another."""
@@ -270,7 +271,7 @@ class Schema:
         plain: dict[str, Any] = {} if self.rows is None else {"rows": self.rows}
         if self.rows_per_unit != 1:
             plain["rows_per_unit"] = self.rows_per_unit
-        if list(self.missing) != list(_default("missing")):
+        if list(self.missing) != list(MISSING_TEXTS):
             plain["missing"] = list(self.missing)
         return plain | {"columns": [column.to_dict() for column in self.columns]}
 
@@ -285,7 +286,7 @@ class Schema:
         given = {key: plain[key] for key in ("rows", "rows_per_unit") if plain.get(key) is not None}
         if not all(isinstance(value, int) and not isinstance(value, bool) for value in given.values()):
             raise SchemaError("rows and rows_per_unit must be whole numbers.")
-        missing = plain.get("missing", _default("missing"))
+        missing = plain.get("missing", MISSING_TEXTS)
         return cls(columns, missing=tuple(map(str, missing)), **given)
 
     def fingerprint(self) -> str:
@@ -393,10 +394,3 @@ def _axis_value(kind: str, value: Any) -> float:
         return float(value)
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
-
-
-def _default(name: str) -> Any:
-    """Return a field's default value."""
-    field = next(field for field in fields(Schema) if field.name == name)
-    assert field.default is not MISSING
-    return field.default

@@ -23,7 +23,7 @@ LAYERS = (
     ("policy", "fitting"),
     ("release", "catalog"),
     ("estimator", "report"),
-    ("walk",),
+    ("walk", "console"),
     ("cli", "testing"),
 )
 UNDER_ALL = "errors"  # every module may raise, those of its own layer too

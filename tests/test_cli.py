@@ -1,0 +1,239 @@
+"""The command line: the walk works, every bad input has its exit code, and no traceback or private value is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabsynth.cli import run
+from tabsynth.schema import Column, Schema, write_schema
+
+CANARY = "zq7-private-value"
+SCHEMA = Schema(
+    (
+        Column("age", "integer", bounds=(0, 120)),
+        Column("city", "categorical", categories=("Bonn", "Köln", "Ulm")),
+        Column("joined", "datetime", bounds=(946684800, 1735689600)),
+        Column("ill", "boolean", roles=("target",)),
+    )
+)
+
+
+def _people(rows: int = 900, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    age = rng.integers(18, 90, rows)
+    days = pd.Timestamp("2001-01-01") + pd.to_timedelta(rng.integers(0, 8000, rows), unit="D")
+    return pd.DataFrame(
+        {
+            "age": age,
+            "city": rng.choice(["Bonn", "Köln", "Ulm"], rows),
+            "joined": days.strftime("%Y-%m-%d"),
+            "ill": rng.random(rows) < age / 120,
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a table and its schema."""
+    monkeypatch.chdir(tmp_path)
+    _people().to_csv("people.csv", index=False)
+    write_schema(SCHEMA, "people.yaml")
+    return tmp_path
+
+
+def test_schema_fit_sample(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema", "people.csv", "-o", "draft.yaml"]) == 0
+    assert "keeping this line publishes it" in (folder / "draft.yaml").read_text(encoding="utf-8")
+    fit = ["fit", "people.csv", "--schema", "draft.yaml", "--model", "independent", "--epsilon", "1", "-o", "model"]
+    assert run([*fit, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["privacy"]["private"]
+    assert 0 < answer["privacy"]["spent"]["epsilon"] <= 1
+    for name in ("a.csv", "b.csv", "c.parquet"):
+        assert run(["sample", "model", "--rows", "300", "--seed", "5", "-o", name]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv("a.csv"), pd.read_csv("b.csv"))
+    assert pd.read_parquet("c.parquet")["joined"].dtype.kind == "M"
+    assert pd.read_csv("a.csv")["joined"].str.fullmatch(r"\d{4}-\d\d-\d\d").all()
+
+
+def test_fit_without_a_budget_says_so_loudly(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["fit", "people.csv", "--schema", "people.yaml", "--model", "independent", "-o", "model"]) == 0
+    assert "NOT PRIVATE" in capsys.readouterr().err
+
+
+def test_audit_passes_a_fresh_sample_and_refuses_a_copy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate(("train", "holdout", "fresh"), start=1):
+        _people(2000, seed).to_csv(f"{name}.csv", index=False)
+    audit = ["audit", "--train", "train.csv", "--holdout", "holdout.csv", "--target", "ill", "--seed", "0", "--json"]
+    assert run([*audit, "--synthetic", "fresh.csv", "-o", "fresh"]) == 0
+    assert json.loads(capsys.readouterr().out)["passed"]
+    assert run([*audit, "--synthetic", "train.csv", "-o", "copy"]) == 3
+    assert not json.loads(capsys.readouterr().out)["passed"]
+    assert {"report.html", "report.json"} <= {file.name for file in (folder / "copy").iterdir()}
+
+
+def test_release_refuses_the_bootstrap_and_writes_only_the_inside_report(folder: Path) -> None:
+    release = ["release", "people.csv", "--schema", "people.yaml", "--model", "bootstrap", "--seed", "0", "-o", "out"]
+    assert run(release) == 3
+    assert not (folder / "out").exists()
+    assert (folder / "out.inside" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"", "empty"),
+        (b"age,city,joined,ill\n", "no rows"),
+        (b"age,city,joined,ill\n30,Ulm,2010-01-01,true\n", "one row"),
+        (
+            b"age,age,city,joined,ill\n1,1,Ulm,2010-01-01,true\n1,1,Ulm,2010-01-01,true\n",
+            "have the same name",
+        ),
+        (b"age,city,joined\n1,Ulm,2010-01-01\n2,Ulm,2010-01-01\n", "'ill' of the schema is missing"),
+        (
+            b"age,city,joined,ill,pet\n1,Ulm,2010-01-01,true,cat\n1,Ulm,2010-01-01,true,cat\n",
+            "does not know column 'pet'",
+        ),
+        (b"age;city;joined;ill\n1;Ulm;2010-01-01;true\n2;Ulm;2010-01-01;true\n", "delimiter"),
+        (b"age,city,joined,ill\n1,zq7-private-value,2010-01-01,true\n2,Ulm,2010-01-01,true\n", "declared categories"),
+        (
+            b"age,city,joined,ill\nzq7-private-value,Ulm,2010-01-01,true\n2,Ulm,2010-01-01,true\n",
+            "'age': a value is not a number",
+        ),
+        (b"age,city,joined,ill\n1,Ulm,2010-01-01,zq7-private-value\n2,Ulm,2010-01-01,true\n", "not a boolean"),
+        (b"age,city,joined,ill\n,Ulm,2010-01-01,true\n2,Ulm,2010-01-01,true\n", "'age': a value is missing"),
+        (b"age,city,joined,ill\ninf,Ulm,2010-01-01,true\n2,Ulm,2010-01-01,true\n", "infinite"),
+        (
+            b"age,city,joined,ill\n1,Ulm,01.02.2010,true\n2,Ulm,2010/01/01,true\n",
+            "'joined': a value does not follow the format",
+        ),
+        (
+            b"age,city,joined,ill\n1,Ulm,2010-01-01,true,zq7-private-value\n2,Ulm,2010-01-01,true\n",
+            "more or fewer fields",
+        ),
+        (b"\xff\xfe\x00zq7", "people.csv"),
+    ],
+)
+def test_bad_tables_exit_2_before_any_charge(
+    folder: Path, capsys: pytest.CaptureFixture[str], content: bytes, rule: str
+) -> None:
+    (folder / "people.csv").write_bytes(content)
+    code = run(
+        [
+            "release",
+            "people.csv",
+            "--schema",
+            "people.yaml",
+            "--model",
+            "independent",
+            "--epsilon",
+            "1",
+            "--ledger",
+            "ledger.jsonl",
+            "-o",
+            "out",
+        ]
+    )
+    said = " ".join(capsys.readouterr().err.split())
+    assert code == 2
+    assert rule in said
+    assert CANARY not in said
+    assert "Traceback" not in said
+    assert {file.name for file in folder.iterdir()} == {"people.csv", "people.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "rule"),
+    [
+        (["--epsilon", "0"], 2, "epsilon must be above 0"),
+        (["--epsilon", "1", "--delta", "2"], 2, "delta must be"),
+        (["--epsilon", "1", "--target", "wage"], 2, "No column 'wage'"),
+        (["--epsilon", "1", "--model", "ctgn"], 2, "Installed:"),
+        (["--epsilon", "1", "--policy", "nowhere.yaml"], 2, "no such policy"),
+        (["--epsilon", "1", "--holdout", "0"], 2, "holdout"),
+        (["--epsilon", "1", "--rows", "0"], 2, "rows"),
+        (["--epsilon", "1", "--set", "nonsense=1"], 2, "no setting 'nonsense'"),
+        (["--epsilon", "one"], 2, "epsilon"),
+        (["--no-such-option"], 2, "option"),
+    ],
+)
+def test_bad_arguments_exit_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], extra: list[str], code: int, rule: str
+) -> None:
+    base = ["release", "people.csv", "--schema", "people.yaml", "--model", "independent", "-o", "out"]
+    assert run([*base, *extra]) == code
+    said = " ".join(capsys.readouterr().err.split())
+    assert rule in said
+    assert not (folder / "out").exists()
+
+
+def test_places_that_cannot_be_written_are_found_before_the_fit(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "taken").mkdir()
+    base = ["release", "people.csv", "--schema", "people.yaml", "--model", "independent", "--epsilon", "1"]
+    assert run([*base, "-o", "taken"]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert run([*base, "-o", "nowhere/out"]) == 2
+    assert run(["fit", "people.csv", "--schema", "people.yaml", "-o", "taken"]) == 2
+    assert run(["fit", "nothing.csv", "--schema", "people.yaml", "-o", "model"]) == 2
+    assert run(["sample", "taken", "--rows", "5", "-o", "x.csv"]) == 2
+    assert run(["fit", "people.csv", "--schema", "nothing.yaml", "-o", "model"]) == 2
+
+
+def test_a_lifetime_budget_holds_over_fits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit = ["fit", "people.csv", "--schema", "people.yaml", "--model", "independent", "--epsilon", "1"]
+    ledger = ["--ledger", "ledger.jsonl", "--lifetime", "1.2"]
+    assert run([*fit, *ledger, "-o", "one"]) == 0
+    assert run([*fit, *ledger, "-o", "two"]) == 4
+    assert not (folder / "two").exists()
+    assert run(["ledger", "verify", "ledger.jsonl"]) == 0
+    capsys.readouterr()
+    assert run(["ledger", "show", "ledger.jsonl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["epsilon"] <= 1.2
+    other = _people(900, seed=8)
+    other.to_csv("people.csv", index=False)
+    assert run([*fit, *ledger, "-o", "three"]) == 2
+    assert "other data" in capsys.readouterr().err
+
+
+def test_interrupting_leaves_no_release_and_a_right_ledger(folder: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tabsynth.cli",
+        "release",
+        "people.csv",
+        "--schema",
+        "people.yaml",
+        "--model",
+        "ctgan",
+        "--epsilon",
+        "1",
+        "--ledger",
+        "ledger.jsonl",
+        "-o",
+        "out",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 60
+    while not (folder / "ledger.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in said
+    assert not (folder / "out").exists()
+    assert not [file for file in folder.iterdir() if file.name.startswith(".")]
+    assert run(["ledger", "verify", "ledger.jsonl"]) == 0
