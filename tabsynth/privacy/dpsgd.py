@@ -35,6 +35,7 @@ from tabsynth._check import at_least, positive
 from tabsynth.errors import ConformanceError, InputError
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.replay import answered
 
 FALSE_ALARM = 1e-9  # of each statistical check of a fit that is in order
 ROUNDING = 1e-4  # by how much, relatively, a float32 sum may pass the longest that clipping allows
@@ -107,6 +108,7 @@ class DPSGD:
         if math.isinf(settings.max_grad_norm) and ledger.sigma(1.0) > 0:
             raise InputError("max_grad_norm must be finite under a budget: without clipping no noise is enough.")
         self.settings = settings
+        self._why = why
         self.sample_rate = min(1.0, settings.expected_batch_size / public_units)
         self.noise_multiplier = ledger.spend_rest(self._event, why=why)
         if secret.fixed_seed:
@@ -164,6 +166,8 @@ class DPSGD:
         self._steps += 1
         self._optimizer.pre_step()
         self._observe_noise(clipped_sum)
+        for p in self._parameters:
+            p.grad = answered(p.grad, why=self._why)
         if public_gradient is not None:
             for p, gradient in zip(self._parameters, public_gradient, strict=True):
                 assert p.grad is not None

@@ -8,6 +8,7 @@ from typing import TypeVar
 from dp_accounting import NonPrivateDpEvent
 
 from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.replay import answered
 
 Answer = TypeVar("Answer")
 
@@ -18,4 +19,4 @@ def exact(answer: Callable[[], Answer], *, ledger: Ledger, why: str) -> Answer:
     Raises BudgetExceeded under any budget, and then `answer` was not called.
     """
     ledger.charge(NonPrivateDpEvent(), why=why)
-    return answer()
+    return answered(answer(), why=why)

@@ -31,6 +31,7 @@ from tabsynth.errors import InputError
 from tabsynth.privacy.accounting import DiscreteGaussianDpEvent
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.replay import answered
 
 
 def noisy_histogram(
@@ -53,7 +54,8 @@ def noisy_histogram(
     Raises BudgetExceeded or LedgerError, and then `count` was not called.
     """
     _charge(_gaussian_event(sigma, sensitivity), ledger=ledger, secret=secret, why=why)
-    return _discrete_gaussian(count(), sigma * sensitivity, secret).astype(np.float64)
+    noisy = _discrete_gaussian(count(), sigma * sensitivity, secret)
+    return answered(noisy.astype(np.float64), why=why)
 
 
 def noisy_count(
@@ -107,7 +109,7 @@ def noisy_categories(
     values, counts = values_and_counts()
     noisy = _discrete_gaussian(counts, sigma * rows_per_unit, secret)
     kept = [(value, float(number)) for value, number in zip(values, noisy, strict=True) if number > threshold]
-    return dict(sorted(kept, key=lambda pair: (type(pair[0]).__name__, pair[0])))
+    return answered(dict(sorted(kept, key=lambda pair: (type(pair[0]).__name__, pair[0]))), why=why)
 
 
 def category_threshold(sigma: float, delta: float, rows_per_unit: int = 1) -> int:
@@ -159,15 +161,7 @@ def select(
     event = LaplaceDpEvent(1 / epsilon) if math.isfinite(epsilon) else NonPrivateDpEvent()
     positive("sensitivity", sensitivity)
     _charge(event, ledger=ledger, secret=secret, why=why)
-    scores = np.asarray(score(), dtype=np.float64)
-    if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
-        raise InputError("A selection needs one finite number per candidate, and at least one candidate.")
-    if not math.isfinite(epsilon):
-        return int(np.argmax(scores))
-    scale = (1 if monotonic else 2) * sensitivity / epsilon
-    if secret.fixed_seed:
-        return int(np.argmax(scores - scale * np.log(secret.uniform(scores.shape))))
-    return int(_noisy_max(scale, epsilon, sensitivity, monotonic)(scores.tolist()))
+    return answered(_selected(score(), epsilon, sensitivity, monotonic, secret), why=why)
 
 
 def _charge(event: DpEvent, *, ledger: Ledger, secret: Secret, why: str, delta: float = 0.0) -> None:
@@ -203,6 +197,19 @@ def _discrete_gaussian(counts: NDArray[np.int64], scale: float, secret: Secret) 
     space = domains.vector_domain(domains.atom_domain(T="i64")), metrics.l2_distance(T="f64")
     noisy = measurements.make_gaussian(*space, scale=scale)(counts.reshape(-1).tolist())
     return np.asarray(noisy, dtype=np.int64).reshape(counts.shape)
+
+
+def _selected(scores: NDArray[np.float64], epsilon: float, sensitivity: float, monotonic: bool, secret: Secret) -> int:
+    """Return the index that permute-and-flip selects, the largest score when `epsilon` is infinite."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
+        raise InputError("A selection needs one finite number per candidate, and at least one candidate.")
+    if not math.isfinite(epsilon):
+        return int(np.argmax(scores))
+    scale = (1 if monotonic else 2) * sensitivity / epsilon
+    if secret.fixed_seed:
+        return int(np.argmax(scores - scale * np.log(secret.uniform(scores.shape))))
+    return int(_noisy_max(scale, epsilon, sensitivity, monotonic)(scores.tolist()))
 
 
 def _noisy_max(scale: float, epsilon: float, sensitivity: float, monotonic: bool) -> Measurement:

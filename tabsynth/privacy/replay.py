@@ -1,0 +1,122 @@
+"""Recording and replaying what mechanisms answered: how a test sees what reached the output without a mechanism.
+
+Every mechanism passes its answer, noise added, through `answered`. Ordinarily that is a function that returns its
+argument. Inside `recording()` the answers are kept; inside `replaying(tape)` a fit on another table gets the answers of
+the first one, so that whatever still differs came from the rows by another way (arXiv 2602.17454).
+
+Replaying hands out answers that belong to another table: no ledger, model or figure made inside it is worth anything.
+"""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabsynth.errors import ConformanceError
+from tabsynth.privacy.noise import Secret
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One mechanism's noisy answer, and what it was asked for."""
+
+    why: str
+    answer: Any
+
+
+@dataclass(slots=True)
+class Tape:
+    """The answers of one fit, in order, and the key of its noise; `place` is the next to replay, None on recording."""
+
+    answers: list[Answered] = field(default_factory=list)
+    key: int = field(default_factory=lambda: secrets.randbits(256))
+    place: int | None = None
+
+
+_tape: ContextVar[Tape | None] = ContextVar("tape", default=None)
+
+
+def answered(answer: Answer, *, why: str) -> Answer:
+    """Return a mechanism's noisy answer; while replaying, the one that was recorded in its place.
+
+    Raises ConformanceError when the recorded fit asked for something else at this point, or got an answer of another
+    shape: the order and the shape of measurements must not depend on the rows.
+    """
+    tape = _tape.get()
+    if tape is None:
+        return answer
+    if tape.place is None:
+        tape.answers.append(Answered(why, copy.deepcopy(answer)))
+        return answer
+    recorded = tape.answers[tape.place] if tape.place < len(tape.answers) else Answered("nothing", None)
+    tape.place += 1
+    if recorded.why != why:
+        raise ConformanceError(f"The fit measured {why!r} where on the other table it measured {recorded.why!r}.")
+    if getattr(recorded.answer, "shape", None) != getattr(answer, "shape", None):
+        raise ConformanceError(f"The answer to {why!r} has another shape than on the other table.")
+    found: Answer = copy.deepcopy(recorded.answer)
+    return found
+
+
+@contextmanager
+def recording() -> Iterator[Tape]:
+    """Keep the answers of all mechanisms that run inside."""
+    tape = Tape()
+    token = _tape.set(tape)
+    try:
+        yield tape
+    finally:
+        _tape.reset(token)
+
+
+@contextmanager
+def replaying(tape: Tape) -> Iterator[None]:
+    """Give the mechanisms that run inside the answers on `tape`; raise ConformanceError unless all were asked for."""
+    replayed = Tape(tape.answers, place=0)
+    token = _tape.set(replayed)
+    try:
+        yield
+    finally:
+        _tape.reset(token)
+    if replayed.place != len(tape.answers):
+        missing = tape.answers[replayed.place or 0].why
+        raise ConformanceError(f"The fit did not measure {missing!r}, as it did on the other table.")
+
+
+class RepeatedSecret(Secret):
+    """Noise for a recorded fit and its replays: each call has a stream of its own, the same in every fit.
+
+    What is drawn after a table has had its say, such as the start of a network, so does not depend on how much was
+    drawn for the table. The tape's key comes from the operating system, so the noise is as unpredictable as any.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self._key = tape.key
+        self._calls = 0
+
+    def uniform(self, shape: int | tuple[int, ...] = ()) -> NDArray[np.float64]:
+        """Return what `Secret.uniform` does."""
+        return self._next().uniform(shape)
+
+    def normal(self, shape: int | tuple[int, ...] = ()) -> NDArray[np.float64]:
+        """Return what `Secret.normal` does."""
+        return self._next().normal(shape)
+
+    def poisson_sample(self, n: int, q: float) -> NDArray[np.int64]:
+        """Return what `Secret.poisson_sample` does."""
+        return self._next().poisson_sample(n, q)
+
+    def _next(self) -> Secret:
+        self._calls += 1
+        return Secret.fixed(self._key * 2**32 + self._calls)
