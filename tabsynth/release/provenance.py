@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ def _packages() -> dict[str, str]:
     return versions | {name: _version(name) for name in PACKAGES}
 
 
+@cache  # the look-up by import package reads every installed distribution
 def _version(package: str) -> str:
     """Return the installed version of the distribution or import package of this name, else "unknown"."""
     try:

@@ -75,7 +75,10 @@ def axis(numbers: Sequence[float]) -> tuple[float, float, float]:
     (0.02, 0.1, 0.02)
     """
     low, high = min(numbers), max(numbers)
-    span = (high - low) or abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    span = high - low
+    if span < max(1e-9, 1e-6 * size):  # one number, as far as a reader can tell
+        span = size if size > 1e-9 else 1.0
     rough = span / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough * (1 - 1e-9))
