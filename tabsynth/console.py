@@ -74,5 +74,5 @@ def fail(as_json: bool, message: str, kind: str, code: int) -> int:
     """Say what went wrong, to whom it may concern, and return the exit code."""
     if as_json:
         print(json.dumps({"ok": False, "error": kind, "message": message, "exit_code": code}, ensure_ascii=False))
-    people.print(f"[bold red]{'Refused' if code == 3 else 'Error'}:[/] {escape(message)}")
+    people.print(f"[bold red]{'' if code == 3 else 'Error: '}[/]{escape(message)}")
     return code
