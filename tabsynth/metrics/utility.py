@@ -19,7 +19,7 @@ from tabsynth.table import to_axis
 
 CLASSES = 10  # of a categorical target; rarer ones are one class that is not scored
 FEWEST = 10  # holdout rows inside and outside a class, to score it
-SKILL = 0.05  # below it real rows do not predict the target, and nothing can be compared with them
+SKILL = 0.05  # real rows must surely have more, or there is nothing to compare with
 
 # a score on the holdout and its influence at every holdout row
 Score = tuple[float, Floats]
@@ -72,13 +72,13 @@ class TSTRRatio:
         check_level(self.level)
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
-        """Measure; as `tstr`, and NotApplicable when real rows do not predict the target either."""
+        """Measure; as `tstr`, and NotApplicable when real rows do not surely predict the target."""
         task = Task(evidence)
         synthetic, in_synthetic = task.score(evidence.rows, "synthetic", self.most, rng)
         real, in_real = task.score(evidence.train, "training", self.most, rng)
         skill = task.skill(real)
-        if skill < SKILL:
-            raise NotApplicable("Real rows do not predict the target either, so there is no skill to keep.")
+        if task.skill(from_influence(real, (in_real,), self.level, task.range).low) < SKILL:
+            raise NotApplicable("Real rows do not surely predict the target either, so there is no skill to keep.")
         ratio = task.skill(synthetic) / skill
         influence = task.slope * (in_synthetic - ratio * in_real) / skill
         note = f"{task.scale} {synthetic:.3f} from synthetic rows, {real:.3f} from real ones"

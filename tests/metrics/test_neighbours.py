@@ -11,30 +11,34 @@ def slow_gower(a, b, train, columns):
     """The distance of two rows as its definition reads."""
     total = 0.0
     for column in columns:
-        x, y = a[column.name], b[column.name]
+        x, y, known = a[column.name], b[column.name], train[column.name]
         if pd.isna(x) or pd.isna(y):
             total += 0.0 if pd.isna(x) and pd.isna(y) else 1.0
         elif not column.numeric:
             total += float(x != y)
         else:
-            known = train[column.name].dropna()
-            rank = [((known < value).sum() + (known <= value).sum()) / 2 / len(known) for value in (x, y)]
+            rank = [sum((other < value) + (other <= value) for other in known) / 2 / len(known) for value in (x, y)]
             total += abs(rank[0] - rank[1])
     return total
+
+
+def slow_nearest(queries, train, columns):
+    """All distances from each query to the training rows, in order."""
+    known = {column.name: train[column.name].dropna().tolist() for column in columns}
+    points = train.to_dict("records")
+    return [sorted(slow_gower(a, b, known, columns) for b in points) for a in queries.to_dict("records")]
 
 
 def test_the_kernel_agrees_with_the_definition_on_mixed_rows_with_gaps(draw):
     evidence = draw(30, 6, 6)
     columns, train = evidence.columns, evidence.train
-    found = nearest(place(evidence.holdout, train, columns), place(train, train, columns), k=3)
-    for i in range(len(evidence.holdout)):
-        slow = sorted(slow_gower(evidence.holdout.iloc[i], train.iloc[j], train, columns) for j in range(len(train)))
-        # a holdout value between two training values is placed between their ranks, its definition at one of them
-        assert found[i] == pytest.approx(slow[:3], abs=0.2)
-    among = nearest(place(train.iloc[:10], train, columns), place(train, train, columns), k=4)
-    for i in range(10):
-        slow = sorted(slow_gower(train.iloc[i], train.iloc[j], train, columns) for j in range(len(train)))
-        assert among[i] == pytest.approx(slow[:4], abs=1e-5)
+    points = place(train, train, columns)
+    found = nearest(points[:10], points, k=4)
+    assert found == pytest.approx(np.array(slow_nearest(train.iloc[:10], train, columns))[:, :4], abs=1e-5)
+    # a holdout value between two training values is placed between their ranks, by its definition at the step there
+    found = nearest(place(evidence.holdout, train, columns), points, k=3)
+    slow = np.array(slow_nearest(evidence.holdout, train, columns))[:, :3]
+    assert found == pytest.approx(slow, abs=len(columns) / 2 / len(train))
 
 
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
