@@ -8,6 +8,7 @@ import re
 import resource
 from dataclasses import dataclass, replace
 from datetime import date
+from html import unescape
 from pathlib import Path
 
 import jsonschema
@@ -164,7 +165,7 @@ def test_the_provenance_validates_and_says_what_was_paid(let_out, ledger):
     assert account["generator"]["settings"] == {"bins": [2, 3], "limit": "inf", "seed": 7}
     assert account["gate"]["verdicts"][1] == {"name": "membership_auc", "tier": "privacy", "status": "passed"}
     assert account["gate"]["policy_fingerprint"] == policy_fingerprint(default_policy())
-    assert "attempts made: 2" in account["gate"]["statement"]
+    assert "Attempts made: 2" in account["gate"]["statement"]
     assert account["seeds"] == {"public": 3}
 
 
@@ -393,6 +394,7 @@ def test_a_folder_is_checked_before_any_work(tmp_path):
         with pytest.raises(InputError, match=re.escape(reason)):
             check_folder(folder)
     assert check_folder(tmp_path / "new") == tmp_path / "new"
+    assert check_folder(tmp_path / ("收" * 80)).name == "收" * 80  # near the 255 bytes that a name may have
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link"]
 
 
@@ -492,6 +494,17 @@ def test_the_card_shows_hostile_names_and_obeys_none(let_out):
         assert named in text
     bare = markdown.markdown(text.replace(escape(HOSTILE), HOSTILE), extensions=["tables", "fenced_code"])
     assert re.search(r"<script|<b>|<a |<em>y", bare)  # the same reading finds a name that was not escaped
+
+
+NAMES = ["- a", "1. a", "+", "=", "# a", "> a", "http://a.example", "a  \n\n# b", "&lt;", "*a*", "![x](y)", "$a$"]
+NAMES += ["\\", "~~a~~", "`a`", "a_b_c", "<i>", "12) a", "a@b.example"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_escaped_name_reads_as_it_is_written(name):
+    html = markdown.markdown(f"- {escape(name)}\n", extensions=["tables"])
+    text = unescape(re.sub(r"</?(ul|li|p)>", "", html)).strip()
+    assert text == " ".join(name.split())
 
 
 def test_the_code_on_the_card_runs(let_out, monkeypatch, capsys):

@@ -11,7 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 SHOWN_CATEGORIES = 8
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$^=:-])")
+# what means something in Markdown anywhere, what does so to some readers only (as entities), and at the start of a line
+_MARKS = re.compile(r"([\\`*_{}\[\]#|])")
+_SOME = re.compile(r"([~$^@]|:(?=//)|^[-+=]|^\d(?=\d*[.)]))")
 
 
 def card(provenance: Mapping[str, Any]) -> str:
@@ -28,9 +30,8 @@ def escape(text: object) -> str:
     >>> print(escape("a|b <i>\n"))
     a\|b &lt;i&gt;
     """
-    line = " ".join(str(text).split())
-    marked = _MARKDOWN.sub(r"\\\1", line)
-    return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SOME.sub(lambda mark: f"&#{ord(mark[0])};", _MARKS.sub(r"\\\1", line))
 
 
 def domain(column: Mapping[str, Any]) -> str:

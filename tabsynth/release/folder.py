@@ -120,7 +120,7 @@ def _make_beside(folder: Path, mode: int) -> Path:
 
 
 def _hidden_beside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(6)}.partial")
+    return folder.with_name(f".{folder.name[:40]}.{secrets.token_hex(6)}.partial")
 
 
 def _write_all(file: IO[bytes], text: str) -> None:

@@ -135,10 +135,10 @@ def _pair(epsilon: float, delta: float) -> dict[str, Any]:
 
 
 def _gate_statement(attempts: int | None) -> str:
-    tries = "how many attempts were made before it is not known" if attempts is None else f"attempts made: {attempts}"
+    tries = "not recorded" if attempts is None else str(attempts)
     return (
         "The decision to release was computed from private rows. That this release exists says one bit about them, "
-        f"which the budget does not cover; {tries}. The numbers behind the checks stay inside."
+        f"which the budget does not cover. Attempts made: {tries}. The numbers behind the checks stay inside."
     )
 
 

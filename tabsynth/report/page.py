@@ -65,6 +65,7 @@ def _environment() -> Environment:
         measured=words.measured,
         number=words.number,
         percent=words.percent,
+        sentence=words.sentence,
         spoken=words.spoken,
         threshold=words.threshold,
         thresholds=words.thresholds,

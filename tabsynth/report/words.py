@@ -46,7 +46,8 @@ def summary(report: Mapping[str, Any]) -> str:
     rest = f"; {skipped} did not apply to this table" if skipped else ""
     if report["passed"]:
         return f"Every check that applies held, {passed} in all{rest}. {_claim(report)}"
-    counted = f"{passed} of {len(statuses)} checks held, {failed} failed{rest}." if statuses else "No check was made."
+    lost = f", {failed} failed" if failed else ""
+    counted = f"{passed} of {len(statuses)} checks held{lost}{rest}." if statuses else "No check was made."
     verdict = "Nothing was released" if report["kind"] == "release" else "The synthetic table should not be shared"
     return f"{counted} {verdict}, because:"
 
@@ -55,7 +56,7 @@ def reasons(report: Mapping[str, Any]) -> list[str]:
     """Return every reason to refuse as a sentence; that of a failed check with its numbers."""
     failed = [f"{check['name']} failed: {check['reason']}" for check in report["checks"] if check["status"] == "failed"]
     others = [reason for reason in report["reasons"] if not reason.endswith(" failed")]
-    return [f"{capital(reason)}." for reason in others] + failed
+    return [sentence(reason) for reason in others] + failed
 
 
 def answers(report: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -128,6 +129,15 @@ def percent(share: float) -> str:
 def capital(text: str) -> str:
     """Return text with its first letter in upper case, the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+def sentence(text: str) -> str:
+    """Return text as a sentence.
+
+    >>> sentence("5000 rows"), sentence("it is so.")
+    ('5000 rows.', 'It is so.')
+    """
+    return capital(text) if text.endswith((".", "!", "?")) else f"{capital(text)}."
 
 
 def _answer(tier: str, statuses: list[str]) -> dict[str, str]:
