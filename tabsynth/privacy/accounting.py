@@ -2,7 +2,8 @@
 
 A mechanism is a `dp_accounting` event: frozen data. This module turns a sequence of events into one (epsilon, delta)
 curve. Identical events are counted and composed with themselves; each distribution is built once and remembered.
-Discretisation is pessimistic: the epsilon returned is never below the true one, and within about 0.1% above it.
+Discretisation is pessimistic: the epsilon returned is never below the true one, and within about 0.1% above it
+(floating point blurs the curve below a delta of about 1e-12).
 
 Sources: Koskela, Jalko, Honkela 2020 and Doroshenko et al. 2022 (PLD, "connect the dots"); Canonne, Kamath, Steinke
 2020 (discrete Gaussian); Balle and Wang 2018 (analytic Gaussian); Zhu, Dong, Wang 2022 (dominating pairs compose).

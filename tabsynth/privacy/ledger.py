@@ -45,7 +45,7 @@ class Ledger:
     accountant = accounting.ACCOUNTANT
 
     def __init__(self, budget: Budget | None = None) -> None:
-        self.budget = budget
+        self._budget = budget
         self._charges: list[Charge] = []
         self._notes: list[str] = []
         self._not_private: list[str] = []
@@ -82,6 +82,11 @@ class Ledger:
                 )
             ledger._fit = ledger._file.begin(budget)
         return ledger
+
+    @property
+    def budget(self) -> Budget | None:
+        """What this fit may spend; None when it is not private."""
+        return self._budget
 
     @property
     def charges(self) -> tuple[Charge, ...]:
@@ -248,7 +253,7 @@ class Ledger:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise LedgerError("The ledger is closed: a fit has spent its budget to the end. Take a new ledger.")
+            raise LedgerError("The ledger is closed: its fit has ended. A new fit takes a new ledger.")
 
     def _fits(self, charge: Charge) -> bool:
         """Whether the charge fits this fit's budget and the lifetime's."""

@@ -27,7 +27,7 @@ from tabsynth.privacy.events import Charge
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What one fit wrote: its budget, its charges and remarks, and whether it spent its budget to the end."""
+    """What one fit wrote: its budget, its charges and remarks, and whether it came to its end."""
 
     number: int
     budget: Budget | None
@@ -127,7 +127,7 @@ class LedgerFile:
         self._chain.append("charge", fit=fit, event=event, why=charge.why, delta=charge.delta, closes=closes)
 
     def remark(self, fit: int, kind: str, text: str) -> None:
-        """Write a `note`, or why a fit is `not private`."""
+        """Write a `note`, why a fit is `not private`, or that it is `closed`."""
         self._chain.append(kind, fit=fit, text=text)
 
     def affords(self, charge: Charge) -> bool:

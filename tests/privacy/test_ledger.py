@@ -120,6 +120,22 @@ def test_a_closed_ledger_takes_nothing_more():
     assert len(ledger.charges) == 1
 
 
+def test_a_fit_may_end_with_something_left():
+    ledger = Ledger(BUDGET)
+    ledger.charge(dp.GaussianDpEvent(9.0), why="counts")
+    ledger.close()
+    assert ledger.closed
+    assert ledger.spent.epsilon < 1
+    for again in (ledger.close, lambda: ledger.charge(dp.GaussianDpEvent(9.0), why="counts")):
+        with pytest.raises(LedgerError, match="closed"):
+            again()
+
+
+def test_the_budget_cannot_be_exchanged():
+    with pytest.raises(AttributeError):
+        Ledger(BUDGET).budget = Budget(9.0, 1e-6)
+
+
 def test_nothing_left_is_not_calibrated_to_absurd_noise():
     ledger = Ledger(Budget(0.5, 0.0))
     ledger.charge(dp.LaplaceDpEvent(2.0), why="all of a pure budget")

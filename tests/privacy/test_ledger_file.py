@@ -45,7 +45,9 @@ def test_charges_are_read_back_as_they_were_made(path):
     ledger.note("bins were declared")
     ledger.spend_rest(dp.GaussianDpEvent, why="the rest")
     opened(path, Budget(0.5, 1e-7)).charge(dp.LaplaceDpEvent(20.0), why="later")
-    first, second = ledger_file.show(path)
+    opened(path).close()
+    first, second, third = ledger_file.show(path)
+    assert (third.number, third.charges, third.closed) == (3, (), True)
     assert first.charges == ledger.charges
     assert (first.budget, first.notes, first.closed, first.private) == (ONE, ("bins were declared",), True, True)
     assert second.charges == (Charge(dp.LaplaceDpEvent(20.0), "later"),)
