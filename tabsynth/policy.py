@@ -276,13 +276,13 @@ def _conclude(
     measured = f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g}){beside}"
     return (
         status,
-        f"{measured}; {_asked(check, found.value - start, low, high)}{f'. {found.note}' if found.note else ''}.",
+        f"{measured}; {_asked(check, found.value - start, low, high)}{f'; {found.note}' if found.note else ''}.",
     )
 
 
 def _asked(check: Check, value: float, low: float, high: float) -> str:
     """Say which threshold was broken, or which ones held."""
-    where = "" if check.counted_from == "zero" else f" from the {check.counted_from}"
+    where = "" if check.counted_from == "zero" else f" counted from the {check.counted_from}"
     broken = []
     if low < check.at_least:
         broken.append(f"surely at least {check.at_least:g}{where} is asked for, and it may be {low:.3g}")

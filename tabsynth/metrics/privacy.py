@@ -159,13 +159,15 @@ def membership(evidence: Evidence, queries: int, rng: np.random.Generator) -> tu
     members, others = min(queries, len(evidence.train) // 2), min(queries, len(holdout))
     if min(members, others) < FEWEST:
         raise NotMeasured(f"It needs at least {FEWEST} holdout rows and twice as many training rows.")
-    points, pool = (place(frame, evidence.train, evidence.columns) for frame in (evidence.rows, evidence.train))
-    pool = pool[rng.permutation(len(pool))]
-    unseen = place(holdout, evidence.train, evidence.columns)[rng.permutation(len(holdout))[:others]]
-    attacked = np.concatenate([pool[:members], unseen])
-    # the reference is as large as the synthetic table where it can be, so that their distances compare
+    order = rng.permutation(len(evidence.train))
+    known = evidence.train.iloc[order[members:]]
+    frames = evidence.train.iloc[order[:members]], holdout.iloc[rng.permutation(len(holdout))[:others]]
+    # ranks among the known rows: a scale made from the members would give them away
+    attacked = np.concatenate([place(frame, known, evidence.columns) for frame in frames])
+    points, reference = (place(frame, known, evidence.columns) for frame in (evidence.rows, known))
     to_rows = nearest(attacked, points, k=5).astype(np.float64)
-    to_reference = nearest(attacked, pool[members : members + len(points)], k=5).astype(np.float64)
+    # the reference is as large as the synthetic table where it can be, so that their distances compare
+    to_reference = nearest(attacked, reference[: len(points)], k=5).astype(np.float64)
     scores = (
         -to_rows[:, 0],
         to_reference[:, 0] - to_rows[:, 0],

@@ -6,7 +6,8 @@ import pytest
 
 from tabsynth.errors import InputError
 from tabsynth.metrics import Evidence, NotMeasured
-from tabsynth.metrics.privacy import ExactMatch, MembershipAUC, MembershipTPR, tpr_at
+from tabsynth.metrics.estimate import auc
+from tabsynth.metrics.privacy import ExactMatch, MembershipAUC, MembershipTPR, membership, tpr_at
 from tabsynth.schema import Column, Schema
 
 METRICS = (ExactMatch(), MembershipAUC(), MembershipTPR())
@@ -149,3 +150,16 @@ def test_the_interval_of_the_share_found_covers_the_truth_and_misses_a_wrong_one
 def test_settings_are_checked(wrong):
     with pytest.raises(InputError):
         wrong()
+
+
+def test_every_attack_is_at_half_on_fresh_samples_however_few_the_columns():
+    # ranks taken among the members would place them where no holdout row can be: an attack on the scale, not the table
+    schema = Schema((Column("x", "float"),))
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        frames = [pd.DataFrame({"x": rng.normal(size=size)}) for size in (200, 100, 200)]
+        scores, _ = membership(Evidence(schema, *frames), 5000, rng)
+        found.append([auc(*both)[0] for both in scores.values()])
+    scatter = np.std(found, axis=0) / np.sqrt(len(found))
+    assert np.mean(found, axis=0) == pytest.approx(0.5, abs=3.5 * scatter.max())
