@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tabsynth import registry
@@ -10,6 +11,7 @@ from tabsynth.datasets import clinic_visits
 from tabsynth.errors import InputError
 from tabsynth.metrics import Estimate, Evidence, NotApplicable, NotMeasured
 from tabsynth.policy import Check, Verdict, default_policy, evaluate, parse_policy, passes, read_policy, small_policy
+from tabsynth.schema import Column, Schema
 
 PRIVATE = "Anna, 1987"
 
@@ -230,6 +232,28 @@ def test_installed_policies_are_read_by_name():
     assert read_policy("default") == default_policy()
     assert read_policy("small") == small_policy()
     assert {"default", "small"} <= set(registry.names(registry.POLICIES))
+
+
+AWKWARD = {
+    "one row": {"g": ["a"], "x": [1.0]},
+    "one category": {"g": ["a"] * 200, "x": np.arange(200.0)},
+    "constant number": {"g": list("ab") * 100, "x": np.zeros(200)},
+    "all missing": {"g": [None] * 200, "x": [np.nan] * 200},
+    "ten thousand categories": {"g": np.arange(10_000).astype(str), "x": np.arange(10_000.0)},
+    "repeated rows": {"g": list("ab") * 100, "x": [0.0, 1.0] * 100},
+    "huge numbers": {"g": ["ü \U0001f600"] * 200, "x": np.geomspace(1e-300, 1e300, 200)},
+}
+
+
+@pytest.mark.parametrize("target", ["g", "x"])
+@pytest.mark.parametrize("table", AWKWARD)
+def test_no_metric_crashes_on_an_awkward_table(table, target):
+    frame = pd.DataFrame(AWKWARD[table])
+    columns = (Column("g", "categorical", nullable=True), Column("x", "float", nullable=True))
+    schema = Schema(columns).with_target(target)
+    verdicts = evaluate(Evidence(schema, frame, frame.iloc[::-1], frame), default_policy(), rng())
+    assert len(verdicts) == 7
+    assert not [verdict for verdict in verdicts if "crashed" in verdict.reason]
 
 
 # --- the default gate: each check is tripped by a fake, and none by a fresh sample ---------------------------------

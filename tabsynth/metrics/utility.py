@@ -149,6 +149,9 @@ class Task:
             raise NotMeasured(f"The holdout needs at least {FEWEST} known target values that are not all equal.")
         if not len(learned):
             raise NotMeasured(f"The target is missing in every row of the {which} table.")
+        # R² knows no unit, and squares of huge numbers would overflow
+        unit = float(np.abs(truth).max())
+        learned, truth = np.clip(learned / unit, -1e6, 1e6), truth / unit
         model = _boosting(HistGradientBoostingRegressor, seed).fit(self._matrix(frame), learned)
         missed = (truth - model.predict(self._matrix(self.test))) ** 2
         spread = (truth - truth.mean()) ** 2
