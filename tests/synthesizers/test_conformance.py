@@ -1,0 +1,28 @@
+"""Every registered synthesizer keeps every promise of the suite; one that is added is found here by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tabsynth import registry
+from tabsynth.privacy.budget import Budget
+from tabsynth.testing import checks
+
+NOT_PRIVATE = {"bootstrap"}  # these must refuse a budget
+QUICK: dict[str, dict[str, Any]] = {}  # settings that fit in a moment
+
+
+def _all_checks() -> Iterator[Any]:
+    for name in registry.names(registry.SYNTHESIZERS):
+        synthesizer = registry.load(registry.SYNTHESIZERS, name)(**QUICK.get(name, {}))
+        budget = None if name in NOT_PRIVATE else Budget(1.0, 1e-5)
+        for what, check in checks(synthesizer, budget):
+            yield pytest.param(check, id=f"{name}: {what}")
+
+
+@pytest.mark.parametrize("check", _all_checks())
+def test_built_in(check: Callable[[], None]) -> None:
+    check()
