@@ -312,10 +312,14 @@ for kill in range(kills):
     if child == 0:
         os.close(reading)
         for number in range(10**6):
-            if number % 5 == 0:
+            if number % 50 == 0:
                 ledger = Ledger.open(path, data=b"data")
-            ledger.charge(dp.GaussianDpEvent(9.0), why=f"{kill} {number}")
-            os.write(writing, f"{kill} {number}\\n".encode())
+            steps = [
+                lambda: ledger.charge(dp.GaussianDpEvent(9.0), why=f"{kill} {number}"),
+                lambda: (os.write(writing, f"{kill} {number}\\n".encode()), time.sleep(0.005)),  # the mechanism
+            ]
+            for step in reversed(steps) if sys.argv[4] == "told first" else steps:
+                step()
     os.close(writing)
     time.sleep(random.uniform(0, 0.2))
     os.kill(child, signal.SIGKILL)
@@ -332,9 +336,9 @@ print("charges kept:", kept)
 """
 
 
-def killed_at_random(folder, kills: int, seed: int) -> int:
+def killed_at_random(folder, kills: int, seed: int, order: str = "charged first") -> int:
     """Kill a charging process many times over; return how many charges were kept, all of them accounted for."""
-    command = [sys.executable, "-c", KILLER, str(folder), str(kills), str(seed)]
+    command = [sys.executable, "-c", KILLER, str(folder), str(kills), str(seed), order]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return int(done.stdout.split()[-1])
@@ -342,6 +346,11 @@ def killed_at_random(folder, kills: int, seed: int) -> int:
 
 def test_kill_at_random_loses_and_doubles_nothing(tmp_path):
     assert killed_at_random(tmp_path, 20, seed=1) > 20
+
+
+def test_a_charge_told_before_it_is_written_is_found_out_by_the_kills(tmp_path):
+    with pytest.raises(AssertionError, match="AssertionError"):
+        killed_at_random(tmp_path, 40, seed=3, order="told first")
 
 
 @pytest.mark.slow
