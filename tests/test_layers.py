@@ -20,10 +20,11 @@ LAYERS = (
     ("privacy", "encoding", "drafting"),
     ("training", "intake", "progress"),
     ("synthesizers", "metrics"),
-    ("policy", "fitting"),
+    ("policy", "fitting", "audit"),
     ("release", "catalog"),
     ("estimator", "report"),
     ("walk", "console"),
+    ("cli_audit",),
     ("cli", "testing"),
 )
 UNDER_ALL = "errors"  # every module may raise, those of its own layer too
