@@ -57,13 +57,19 @@ class Codec:
         return self.values + bool(self.column.nullable)
 
     @property
+    def spread(self) -> NDArray[np.bool_]:
+        """Whether each token stands for more than one value, shape (size,): wide bins do."""
+        wide = np.zeros(self.size, np.bool_)
+        if self.column.numeric:
+            edges = self._edges()
+            one_value = 1.5 * self.column.step or (edges[-1] - edges[0]) * NARROW
+            wide[: self.values] = np.diff(edges) > one_value
+        return wide
+
+    @property
     def has_offset(self) -> bool:
-        """Whether a place within the token's bin carries information."""
-        if not self.column.numeric:
-            return False
-        edges = self._edges()
-        one_value = 1.5 * self.column.step or (edges[-1] - edges[0]) * NARROW
-        return bool(np.any(np.diff(edges) > one_value))
+        """Whether a place within some token's bin carries information."""
+        return bool(self.spread.any())
 
     def tokens(self, series: pd.Series) -> NDArray[np.int32]:
         """Return the token of every value, shape (n,); values outside the domain go to the nearest bin."""

@@ -1,0 +1,392 @@
+"""`ctgan`: a conditional GAN for tables (after Xu et al. 2019), with or without differential privacy.
+
+A row arrives as one token per column (a category, or the mode of a number: a bin) and a place within the bin. The
+generator draws every token from a softmax, given noise and one condition "column c has value v". It learns from two
+teachers: a Wasserstein critic with gradient penalty, the only part that reads rows, and (noisy) marginals of the table.
+Under a budget the critic reads Poisson batches through DP-SGD; a real row's condition is one of its own values, and the
+generator's conditions are drawn from the noisy one-way marginals, so that nothing is resampled by condition.
+
+Reading order: settings, layout, generator, the critic's step, the generator's step, fit, sampler.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tabsynth import _check
+from tabsynth.encoding.encoder import Encoded, Encoder
+from tabsynth.errors import InputError, ModelError
+from tabsynth.privacy.discovery import Discovery, discover
+from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.critic import Critic, clipped_real_sum, mean_score_gradient
+from tabsynth.synthesizers.matching import Targets, assemble, match_loss
+from tabsynth.synthesizers.measuring import Measuring, Shares
+from tabsynth.table import Table
+
+CHUNK = 8192  # rows sampled at once
+
+
+class Layout:
+    """Where each column's tokens lie in a row's one-hot encoding, and which tokens carry a place within a bin."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.sizes = list(encoder.sizes)
+        self.width = sum(self.sizes)
+        self.starts = torch.tensor([0, *np.cumsum(self.sizes)[:-1].tolist()])
+        spread = [codec.spread for codec in encoder.codecs]
+        self.placed = [column for column, wide in enumerate(spread) if wide.any()]
+        self.spread = torch.tensor(np.concatenate(spread), dtype=torch.float32)
+
+    def block(self, column: int) -> slice:
+        """Return a column's coordinates."""
+        start = int(self.starts[column])
+        return slice(start, start + self.sizes[column])
+
+    def encode(self, index: Tensor, offsets: Tensor) -> Tensor:
+        """Return hard rows (n, width + placed columns) from one-hot coordinates and offsets in [0, 1)."""
+        hot = torch.zeros(len(index), self.width).scatter_(1, index, 1.0)
+        return torch.cat([hot, (2 * offsets[:, self.placed] - 1) * self.spread[index[:, self.placed]]], 1)
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """Return the softmax within each column's block."""
+        return torch.cat([part.softmax(1) for part in torch.split(logits, self.sizes, 1)], 1)
+
+    def one_hot(self, condition: Tensor) -> Tensor:
+        """Return conditions (n,) as one-hots (n, width)."""
+        return torch.zeros(len(condition), self.width).scatter_(1, condition[:, None], 1.0)
+
+
+class Generator(nn.Module):
+    """(noise, condition) -> logits and offset shifts, both (n, width); it never mixes rows and starts independent."""
+
+    def __init__(self, layout: Layout, settings: CTGAN, one_way: Tensor) -> None:
+        super().__init__()
+        width = settings.generator_width
+        self.from_noise = nn.Linear(settings.noise_width, width)
+        self.from_condition = nn.Embedding(layout.width, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU())
+            for _ in range(settings.generator_depth)
+        )
+        self.last = nn.LayerNorm(width)
+        self.to_logits = nn.Linear(width, layout.width)
+        self.to_shifts = nn.Linear(width, layout.width)
+        self.obedience = nn.Parameter(torch.tensor(4.0))
+        with torch.no_grad():
+            self.to_logits.weight.mul_(0.3)
+            self.to_logits.bias.copy_(one_way.clamp_min(1e-5).log())
+            self.to_shifts.weight.zero_()
+            self.to_shifts.bias.zero_()
+
+    def forward(self, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and shifts; the condition's own logit is raised by a learned amount."""
+        hidden = self.from_noise(noise) + self.from_condition(condition)
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        hidden = self.last(hidden)
+        logits = self.to_logits(hidden)
+        raised = logits.scatter_add(1, condition[:, None], self.obedience.expand(len(condition), 1))
+        return raised, self.to_shifts(hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class CTGAN:
+    """Settings of the conditional GAN; defaults are those of the benchmark.
+
+    `epochs` (critic passes over the rows) counts without a budget, `critic_steps` under one. `critic_weight` is
+    what the critic's opinion counts beside the marginals; None: 1 without a budget, 0.3 beside a noisy critic. `pac`
+    rows are judged together, 1 under a budget. `discovery` and `shares` split the budget; the critic takes the rest.
+
+    Raises InputError naming the setting that is out of range.
+    """
+
+    epochs: float = 100.0
+    critic_steps: int = 200
+    warm_steps: int = 1000  # of the generator on marginals alone, before the critic starts
+    batch: int = 2048
+    critic_per_generator: int = 2
+    max_grad_norm: float = 1.0
+    penalty: float = 10.0
+    critic_weight: float | None = None
+    match_weight: float = 50.0
+    condition_weight: float = 1.0
+    generator_rate: float = 4e-3
+    critic_rate: float = 1e-3
+    average: float = 0.99  # of the generator's weights
+    temperature: float = 0.3
+    noise_width: int = 64
+    generator_width: int = 256
+    generator_depth: int = 2
+    critic_widths: tuple[int, ...] = (128, 128)
+    generator_batch: int = 1024
+    pac: int = 1
+    bins: int = 32
+    weight_floor: float = 2e-3  # smallest expected share that scales a marginal's cell
+    discovery: float = 0.10
+    shares: Shares = field(default_factory=Shares)
+    seed: int = 0
+
+    name: ClassVar[str] = "ctgan"
+    sampler: ClassVar[type[Sampler]]
+
+    def __post_init__(self) -> None:
+        """Check every setting before a row is read."""
+        for name in ("epochs", "max_grad_norm", "generator_rate", "critic_rate", "temperature"):
+            _check.positive(name, getattr(self, name))
+        counts = ("critic_steps", "batch", "critic_per_generator", "noise_width", "generator_width", "pac", "bins")
+        for name in counts:
+            _check.at_least(name, getattr(self, name), 1)
+        _check.at_least("generator_batch", self.generator_batch, 2 * self.pac)
+        if isinstance(self.shares, Mapping):
+            object.__setattr__(self, "shares", Shares(**self.shares))
+        object.__setattr__(self, "critic_widths", tuple(self.critic_widths))
+
+    def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
+        """Discover, measure, train; see `Synthesizer.fit`."""
+        if self.pac > 1 and ledger.sigma(1.0) > 0:
+            raise InputError("pac must be 1 under a budget: a critic that packs rows mixes privacy units.")
+        table = bound_contributions(table, secret)
+        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
+        encoder = Encoder(known.schema)
+        rows = encoder.encode(table.private)
+        targets = self._measure(rows, encoder, known, ledger, secret)
+        training = _Training(self, Layout(encoder), targets, secret)
+        dpsgd = self._dpsgd(training, table, known, ledger, secret)
+        training.run(dpsgd, rows, progress, ledger.spent.epsilon)
+        dpsgd.finish()
+        return CTGANSampler(known.schema, self, training.averaged, targets.one_way)
+
+    def _measure(self, private: Encoded, encoder: Encoder, known: Discovery, ledger: Ledger, secret: Secret) -> Targets:
+        """Measure the marginals that the generator is to match."""
+        names, sizes, unit = encoder.names, encoder.sizes, known.schema.unit.rows
+        target = names.index(known.schema.target) if known.schema.target else None
+        measuring = Measuring(private.tokens, sizes, names, target, known.rows, unit, ledger, secret)
+        return assemble(measuring.all_marginals(self.shares), sizes, target, known.rows, self.weight_floor)
+
+    def _dpsgd(self, training: _Training, table: Table, known: Discovery, ledger: Ledger, secret: Secret) -> DPSGD:
+        """Charge the critic's steps: what is left of the budget."""
+        private = ledger.sigma(1.0) > 0
+        steps = self.critic_steps if private else max(1, round(self.epochs * known.units / self.batch))
+        clip = self.max_grad_norm if private else math.inf
+        optimizer = torch.optim.Adam(training.critic.parameters(), self.critic_rate, betas=(0.5, 0.9))
+        return DPSGD(
+            DPSGDSettings(steps, self.batch, clip),
+            optimizer,
+            private_rows=len(table.private),
+            unit_of_row=table.units(),
+            public_units=known.units,
+            ledger=ledger,
+            secret=secret,
+            why="critic",
+        )
+
+
+class _Training:
+    """The moving parts of one fit. `rng` is public; whatever is drawn for a private row comes from `secret`."""
+
+    def __init__(self, settings: CTGAN, layout: Layout, targets: Targets, secret: Secret) -> None:
+        self.settings, self.layout, self.targets, self.secret = settings, layout, targets, secret
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.generator = Generator(layout, settings, targets.one_way)
+            self.critic = Critic(
+                (layout.width + len(layout.placed)) * settings.pac, layout.width * settings.pac, settings.critic_widths
+            )
+        self.averaged = Generator(layout, settings, targets.one_way)
+        self.averaged.load_state_dict(self.generator.state_dict())
+        self.rng = torch.Generator().manual_seed(settings.seed)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), settings.generator_rate, betas=(0.9, 0.99))
+
+    def run(self, dpsgd: DPSGD, private: Encoded, progress: Progress, epsilon: float) -> None:
+        """Train the generator on marginals, then against the critic; `epsilon` was charged and is shown as it is."""
+        settings, every = self.settings, self.settings.critic_per_generator
+        steps = dpsgd.settings.steps
+        total = settings.warm_steps + steps // every
+        weight = settings.critic_weight or (1.0 if dpsgd.noise_multiplier == 0 else 0.3)
+        for step in range(settings.warm_steps):
+            loss = self.generator_step(_rate(step / total), critic_weight=0.0)
+            if step % 20 == 0:
+                progress(step, settings.warm_steps + steps, {"loss": loss, "epsilon": epsilon})
+        for step, batch in enumerate(dpsgd.batches(), start=1):
+            done = (settings.warm_steps + step // every) / total
+            self.critic_step(dpsgd, batch, private)
+            if step % every == 0:
+                loss = self.generator_step(_rate(done), critic_weight=weight)
+                progress(settings.warm_steps + step, settings.warm_steps + steps, {"loss": loss, "epsilon": epsilon})
+        if not all(torch.isfinite(p).all() for p in self.averaged.parameters()):
+            raise ModelError("The training diverged: weights are not finite. Lower generator_rate or critic_rate.")
+
+    def critic_step(self, dpsgd: DPSGD, batch: Batch, private: Encoded) -> None:
+        """Take one critic step: the clipped sum over real rows, noisy, and the generated rows' gradient beside it."""
+        settings = self.settings
+        with torch.no_grad():
+            condition, _ = self.conditions(settings.generator_batch)
+            fakes = self.draw(*self.generator(self.noise(settings.generator_batch), condition))
+        real, mixed, owner = self.real_inputs(batch, private, fakes)
+        total = clipped_real_sum(
+            self.critic,
+            real,
+            mixed,
+            penalty=settings.penalty,
+            max_grad_norm=dpsgd.settings.max_grad_norm,
+            owner=owner,
+        )
+        if settings.pac > 1:  # a sum over packs stands for pac times as many rows
+            total = [part * settings.pac for part in total]
+        dpsgd.step(batch, total, mean_score_gradient(self.critic, self.packed(fakes, condition)))
+
+    def real_inputs(self, batch: Batch, private: Encoded, fakes: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the critic's inputs for real rows and for their interpolates with generated rows, and their units.
+
+        Every row draws its own condition (one of its own values), partner and mixing weight from the secret stream.
+        """
+        count = len(batch.rows)
+        column, partner, mix = torch.tensor(self.secret.uniform((3, count)))
+        index = torch.tensor(private.tokens[batch.rows], dtype=torch.int64) + self.layout.starts
+        rows = self.layout.encode(index, torch.tensor(private.offsets[batch.rows]))
+        condition = index.gather(1, (column * len(self.layout.sizes)).long()[:, None])[:, 0]
+        weight = mix.float()[:, None]
+        if self.settings.pac > 1:  # rows that are judged together share one weight
+            weight = weight[:: self.settings.pac].repeat_interleave(self.settings.pac, 0)[:count]
+        mixed = weight * rows + (1 - weight) * fakes[(partner * len(fakes)).long()]
+        owner = torch.tensor(batch.owner) if len(batch.units) < count else None
+        return self.packed(rows, condition), self.packed(mixed, condition), owner
+
+    def generator_step(self, rate: float, critic_weight: float) -> float:
+        """Take one generator step from the marginals, the condition and the critic; it reads no row."""
+        settings = self.settings
+        condition, columns = self.conditions(settings.generator_batch)
+        logits, shifts = self.generator(self.noise(settings.generator_batch), condition)
+        loss = settings.condition_weight * self.condition_loss(logits, condition, columns)
+        loss = loss + settings.match_weight * match_loss(self.layout.softmax(logits), self.targets)
+        if critic_weight > 0:
+            loss = loss - critic_weight * self.critic(self.packed(self.draw(logits, shifts), condition)).mean()
+        parameters = list(self.generator.parameters())
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(parameters, 10.0)
+        self.optimizer.param_groups[0]["lr"] = settings.generator_rate * rate
+        self.optimizer.step()
+        with torch.no_grad():
+            for mean, now in zip(self.averaged.parameters(), parameters, strict=True):
+                mean.lerp_(now, 1 - settings.average)
+        return float(loss.detach())
+
+    def condition_loss(self, logits: Tensor, condition: Tensor, columns: Tensor) -> Tensor:
+        """Return the mean cross-entropy between the conditioned column's softmax and its condition."""
+        log_sums = torch.stack([part.logsumexp(1) for part in torch.split(logits, self.layout.sizes, 1)], 1)
+        return (log_sums.gather(1, columns[:, None]) - logits.gather(1, condition[:, None])).mean()
+
+    def draw(self, logits: Tensor, shifts: Tensor) -> Tensor:
+        """Return differentiable rows: Gumbel-softmax blocks and centred places within bins."""
+        soft = self.layout.softmax((logits + _gumbel(logits.shape, self.rng)) / self.settings.temperature)
+        places = []
+        for column in self.layout.placed:
+            block = self.layout.block(column)
+            shift = (soft[:, block] * shifts[:, block]).sum(1)
+            uniform = torch.rand(len(soft), generator=self.rng).clamp(1e-4, 1 - 1e-4)
+            places.append(torch.tanh((uniform.logit() + shift) / 2) * (soft[:, block] @ self.layout.spread[block]))
+        return torch.cat([soft, torch.stack(places, 1)], 1) if places else soft
+
+    def packed(self, rows: Tensor, condition: Tensor) -> Tensor:
+        """Return the critic's inputs: `pac` rows side by side, then their conditions."""
+        pac = self.settings.pac
+        n = len(rows) // pac * pac
+        both = torch.cat([rows[:n], self.layout.one_hot(condition[:n])], 1).reshape(n // pac, pac, -1)
+        return torch.cat([part.flatten(1) for part in torch.split(both, [rows.shape[1], self.layout.width], 2)], 1)
+
+    def noise(self, count: int) -> Tensor:
+        """Return the generator's input, standard normal."""
+        return torch.randn(count, self.settings.noise_width, generator=self.rng)
+
+    def conditions(self, count: int) -> tuple[Tensor, Tensor]:
+        """Draw conditions from the measured one-way marginals."""
+        return _conditions(self.targets.one_way, self.layout, count, self.rng)
+
+
+class CTGANSampler(Sampler):
+    """The averaged generator and the one-way marginals that its conditions are drawn from."""
+
+    def __init__(self, schema: Schema, settings: CTGAN, generator: Generator, one_way: Tensor) -> None:
+        self.schema, self._settings, self._generator, self._one_way = schema, settings, generator.eval(), one_way
+        self._encoder = Encoder(schema)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return Layout(self._encoder)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Return rows of the generator, tokens drawn by their softmax."""
+        source = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        chunks = [self._chunk(min(CHUNK, rows - start), source) for start in range(0, rows, CHUNK)]
+        tokens, offsets = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        return self._encoder.decode(tokens, rng, offsets)
+
+    @torch.no_grad()
+    def _chunk(self, rows: int, source: torch.Generator) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return tokens and places within bins of one chunk."""
+        layout = self._layout
+        condition, _ = _conditions(self._one_way, layout, rows, source)
+        noise = torch.randn(rows, self._settings.noise_width, generator=source)
+        logits, shifts = self._generator(noise, condition)
+        logits += _gumbel(logits.shape, source)
+        tokens = torch.stack([part.argmax(1) for part in torch.split(logits, layout.sizes, 1)], 1)
+        places = torch.full(tokens.shape, 0.5)
+        shift = shifts.gather(1, (tokens + layout.starts)[:, layout.placed])
+        uniform = torch.rand(shift.shape, generator=source).clamp(1e-6, 1 - 1e-6)
+        places[:, layout.placed] = torch.sigmoid(uniform.logit() + shift).clamp(max=1 - 1e-6)
+        return tokens.numpy().astype(np.int32), places.numpy()
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the generator's shape and weights, and the marginals."""
+        names = ("noise_width", "generator_width", "generator_depth")
+        weights = {f"generator.{name}": value.numpy() for name, value in self._generator.state_dict().items()}
+        return {name: getattr(self._settings, name) for name in names}, weights | {"one_way": self._one_way.numpy()}
+
+    @classmethod
+    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Return the sampler with these weights."""
+        settings = CTGAN(**values)
+        one_way = torch.tensor(arrays["one_way"])
+        generator = Generator(Layout(Encoder(schema)), settings, one_way)
+        named = {name.removeprefix("generator."): value for name, value in arrays.items() if name != "one_way"}
+        generator.load_state_dict({name: torch.tensor(value) for name, value in named.items()})
+        return cls(schema, settings, generator, one_way)
+
+
+CTGAN.sampler = CTGANSampler
+
+
+def _conditions(one_way: Tensor, layout: Layout, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw a column uniformly and one of its values by measured share: one-hot coordinates and columns, both (n,)."""
+    shares = [part.cumsum(0) / part.sum() for part in torch.split(one_way.double(), layout.sizes)]
+    ladder = torch.cat([share + column for column, share in enumerate(shares)])
+    columns = torch.randint(len(layout.sizes), (count,), generator=rng)
+    point = columns + torch.rand(count, generator=rng).double() * (1 - 1e-9)
+    return torch.searchsorted(ladder, point, right=True).clamp(max=layout.width - 1), columns
+
+
+def _gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=rng).clamp_(1e-10, 1 - 1e-7).log_().neg_().log_().neg_()
+
+
+def _rate(progress: float) -> float:
+    """Return the learning rate's factor: a warm-up over 2%, then a cosine down to 2%, fixed in advance."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return min(1.0, progress / 0.02 + 0.02) * (0.02 + 0.98 * cosine)

@@ -1,0 +1,123 @@
+"""Matching measured marginals: the distance between (noisy) marginals and those of a generator's batch.
+
+Given its input a generator draws its columns independently, so the batch mean of products of softmax probabilities is
+the expectation of the marginals of its hard rows: matching needs no Gumbel noise and has no bias. Everything here is
+post-processing of measurements that were paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tabsynth.privacy.marginals import Marginal
+
+DENSE = 2_000  # tokens that pairs are matched over; columns beyond, the largest first, are matched one by one
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Targets:
+    """Measured shares over the one-hot coordinates of rows; weight 0 where nothing was measured.
+
+    `one_way` (tokens,). `two_way` (dense, dense) and `three_way` (classes, dense, dense), the latter None without
+    triples, over the coordinates `dense`; `given` are those of the target's tokens.
+    """
+
+    one_way: Tensor
+    one_way_weight: Tensor
+    dense: Tensor
+    two_way: Tensor
+    two_way_weight: Tensor
+    given: Tensor
+    three_way: Tensor | None
+    three_way_weight: Tensor | None
+
+
+def match_loss(probabilities: Tensor, targets: Targets) -> Tensor:
+    """Return an unbiased estimate of the weighted squared distance: the product of two half-batches' residuals."""
+    halves = [_residuals(half, targets) for half in probabilities.chunk(2)]
+    weights = [targets.one_way_weight, targets.two_way_weight, targets.three_way_weight]
+    total = probabilities.new_zeros(())
+    for weight, first, second in zip(weights, *halves, strict=False):
+        total = total + (weight * first * second).sum()
+    return total
+
+
+def assemble(
+    marginals: Sequence[Marginal], sizes: Sequence[int], target: int | None, rows: float, floor: float
+) -> Targets:
+    """Arrange measured marginals in one-hot coordinates, with a weight for every cell.
+
+    A cell's weight is 1 / (its share under independence + the larger of `floor` and the noise, as shares): close to
+    chi-squared, and free of the cell's own noise. Each kind of marginal (one-, two-, three-way) weighs the same.
+    """
+    starts = [0, *torch.tensor(sizes).cumsum(0).tolist()]
+    one_way, one_weight = _one_way(marginals, sizes, starts, rows, floor)
+    columns = _dense_columns(sizes)
+    place = {column: sum(sizes[before] for before in columns if before < column) for column in columns}
+    width = sum(sizes[column] for column in columns)
+    blocks = {column: slice(place[column], place[column] + sizes[column]) for column in columns}
+    share = torch.split(one_way, list(sizes))
+    pairs = [m for m in marginals if len(m.attributes) == 2 and set(m.attributes) <= set(columns)]
+    triples = [m for m in marginals if len(m.attributes) == 3 and set(m.attributes) <= set(columns)]
+    two, two_weight = torch.zeros(width, width), torch.zeros(width, width)
+    for m in pairs:
+        a, b = m.attributes
+        two[blocks[a], blocks[b]] = _shares(m, rows)
+        expected = share[a][:, None] * share[b]
+        two_weight[blocks[a], blocks[b]] = 1 / (expected + max(floor, m.scale / rows)) / len(pairs)
+    three = three_weight = None
+    if triples and target is not None:
+        three, three_weight = torch.zeros(sizes[target], width, width), torch.zeros(sizes[target], width, width)
+        for m in triples:
+            a, b, _ = m.attributes
+            three[:, blocks[a], blocks[b]] = _shares(m, rows).permute(2, 0, 1)
+            expected = share[target][:, None, None] * share[a][:, None] * share[b]
+            three_weight[:, blocks[a], blocks[b]] = 1 / (expected + max(floor, m.scale / rows)) / len(triples)
+    dense = torch.cat([torch.arange(starts[c], starts[c] + sizes[c]) for c in columns])
+    given = torch.arange(starts[target], starts[target] + sizes[target]) if target is not None else dense[:0]
+    return Targets(one_way, one_weight, dense, two, two_weight, given, three, three_weight)
+
+
+def _residuals(probabilities: Tensor, targets: Targets) -> list[Tensor]:
+    """Return generated minus measured shares, per kind of marginal."""
+    n = len(probabilities)
+    over = probabilities[:, targets.dense]
+    residuals = [probabilities.mean(0) - targets.one_way, over.T @ over / n - targets.two_way]
+    if targets.three_way is not None:
+        weighted = torch.einsum("nt,nd->tdn", probabilities[:, targets.given], over) / n
+        residuals.append(weighted @ over - targets.three_way)
+    return residuals
+
+
+def _one_way(
+    marginals: Sequence[Marginal], sizes: Sequence[int], starts: Sequence[int], rows: float, floor: float
+) -> tuple[Tensor, Tensor]:
+    """Return every column's measured distribution side by side, and the weights of its cells."""
+    one_way = torch.zeros(sum(sizes))
+    single = [m for m in marginals if len(m.attributes) == 1]
+    for m in single:
+        column = m.attributes[0]
+        one_way[starts[column] : starts[column] + sizes[column]] = torch.as_tensor(
+            m.probabilities(), dtype=torch.float32
+        )
+    noise = max((m.scale for m in single), default=0.0) / rows
+    return one_way, 1 / (one_way + max(floor, noise)) / len(sizes)
+
+
+def _dense_columns(sizes: Sequence[int]) -> list[int]:
+    """Return the columns whose pairs are matched, in order: all, or the smaller ones up to DENSE tokens."""
+    kept: list[int] = []
+    tokens = 0
+    for column in sorted(range(len(sizes)), key=lambda c: sizes[c]):
+        tokens += sizes[column]
+        if tokens <= DENSE or not kept:
+            kept.append(column)
+    return sorted(kept)
+
+
+def _shares(marginal: Marginal, rows: float) -> Tensor:
+    return torch.as_tensor(marginal.counts / rows, dtype=torch.float32)
