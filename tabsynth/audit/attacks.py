@@ -1,0 +1,152 @@
+"""Scores: how much each canary looks as if it had been in the table. No score sees a coin.
+
+The black box sees synthetic rows only, the white box the model too. Every score is a difference from a reference, the
+same synthesizer fitted to the same table without any canary: what a canary looks like by itself is no evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.metrics.neighbours import nearest
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.base import Sampler
+from tabsynth.synthesizers.independent import IndependentSampler
+from tabsynth.table import to_axis
+
+Floats = NDArray[np.float64]
+NEIGHBOURS = 5
+NEAR = 0.01  # of all ranks: numbers this close count as shared
+MISSING = 3.0  # on the axis of ranks: at least 1 away from every number
+FLOOR = 1e-12  # of a probability
+
+
+@runtime_checkable
+class HasLikelihood(Protocol):
+    """A sampler that knows the density it draws from."""
+
+    def log_likelihood(self, frame: pd.DataFrame) -> Floats:
+        """Return the log-likelihood of each canonical row, shape (n,); minus infinity where it cannot be drawn."""
+        ...
+
+
+@runtime_checkable
+class HasCritic(Protocol):
+    """A sampler that kept what judged its rows in training."""
+
+    def critic_score(self, frame: pd.DataFrame) -> Floats:
+        """Return how real each canonical row looks to the critic, shape (n,)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sight:
+    """What an attacker sees of one fit: its sampler (white box) and the rows drawn from it (black box)."""
+
+    sampler: Sampler
+    rows: pd.DataFrame
+
+
+def score_canaries(canaries: pd.DataFrame, private: pd.DataFrame, seen: Sight, reference: Sight) -> dict[str, Floats]:
+    """Return every score that the fit offers, by name, high where a canary looks planted: each of shape (canaries,)."""
+    scores = black_box(canaries, private, seen.rows, reference.rows, seen.sampler.schema)
+    for name, attack in (("likelihood (white box)", likelihoods), ("critic (white box)", critic_scores)):
+        found, usual = attack(seen.sampler, canaries), attack(reference.sampler, canaries)
+        if found is not None and usual is not None:
+            scores[name] = found - usual
+    return scores
+
+
+def black_box(
+    canaries: pd.DataFrame, private: pd.DataFrame, rows: pd.DataFrame, others: pd.DataFrame, schema: Schema
+) -> dict[str, Floats]:
+    """Return the scores that need synthetic rows alone, `others` being those of the reference.
+
+    `nearest rows`: how much closer the nearest synthetic rows are than the reference's. `shared values`: how many more
+    synthetic rows share the canary's values, column by column, on a log scale.
+    """
+    frames = _placed([canaries, rows, others, private], schema)
+    near = [np.log(0.05 + nearest(frames[0], points, NEIGHBOURS)).mean(1) for points in frames[1:3]]
+    shared = [_sharing(frames[0], points) for points in frames[1:3]]
+    return {
+        "nearest rows (black box)": np.asarray(near[1] - near[0], np.float64),
+        "shared values (black box)": np.log((shared[0] + 1) / (shared[1] + 1)).sum(1),
+    }
+
+
+def likelihoods(sampler: Sampler, frame: pd.DataFrame) -> Floats | None:
+    """Return the log-likelihood of each row under the model, floored; None when the model does not know it."""
+    if isinstance(sampler, HasLikelihood):
+        return np.asarray(np.maximum(sampler.log_likelihood(frame), np.log(FLOOR) * len(frame.columns)))
+    if isinstance(sampler, IndependentSampler):
+        return _independent(sampler.schema, sampler.state()[1], frame)
+    return None
+
+
+def critic_scores(sampler: Sampler, frame: pd.DataFrame) -> Floats | None:
+    """Return the critic's score of each row; None when the model kept no critic."""
+    return sampler.critic_score(frame) if isinstance(sampler, HasCritic) else None
+
+
+def _independent(schema: Schema, arrays: Mapping[str, Any], frame: pd.DataFrame) -> Floats:
+    """Return log-likelihoods under independent columns; a value outside of a discovered domain has probability 0."""
+    total = np.zeros(len(frame))
+    for place, codec in enumerate(Encoder(schema).codecs):
+        chances = np.append(arrays[f"column.{place}"], 0.0)
+        total += np.log(np.maximum(chances[_tokens(codec, frame[codec.column.name])], FLOOR))
+    return total
+
+
+def _tokens(codec: Any, series: pd.Series) -> NDArray[np.int64]:
+    """Return tokens, with one more for values that the domain does not hold."""
+    column = codec.column
+    inside = series.isna() if column.nullable else pd.Series(False, index=series.index)
+    if column.numeric:
+        low, high = column.bounds
+        inside |= pd.Series(to_axis(series, column), index=series.index).between(low, high)
+    else:
+        inside |= series.astype(object).astype(str).isin(list(column.levels or ()))
+    tokens = np.full(len(series), codec.size, np.int64)
+    known = inside.to_numpy(dtype=bool)
+    tokens[known] = codec.tokens(series[known].reset_index(drop=True))
+    return tokens
+
+
+def _placed(frames: list[pd.DataFrame], schema: Schema) -> list[NDArray[np.float32]]:
+    """Place rows of several frames on common axes: ranks among all values together, or category numbers."""
+    columns: list[list[Floats]] = []
+    for column in schema.modelled:
+        series = [frame[column.name] for frame in frames]
+        if column.numeric:
+            columns.append(_ranks([to_axis(one, column) for one in series]))
+        else:
+            codes = pd.factorize(pd.concat([one.astype(object).astype(str) for one in series], ignore_index=True))[0]
+            columns.append(np.split(codes.astype(np.float64), np.cumsum([len(one) for one in series])[:-1]))
+    return [np.ascontiguousarray(np.stack(parts, 1), dtype=np.float32) for parts in zip(*columns, strict=True)]
+
+
+def _ranks(axes: list[Floats]) -> list[Floats]:
+    """Return every value's middle rank among the canaries' and the table's values, in [0, 1]; missing far away."""
+    known = np.concatenate([axes[0], axes[-1]])
+    levels, counts = np.unique(known[~np.isnan(known)], return_counts=True)
+    if not len(levels):
+        return [np.where(np.isnan(axis), MISSING, 0.0) for axis in axes]
+    ranks = (np.cumsum(counts) - counts / 2) / counts.sum()
+    return [np.where(np.isnan(axis), MISSING, np.interp(axis, levels, ranks)) for axis in axes]
+
+
+def _sharing(queries: NDArray[np.float32], points: NDArray[np.float32]) -> Floats:
+    """Count, per query and column, the points whose value is within NEAR of it: shape (queries, columns)."""
+    counts = np.empty(queries.shape)
+    for place in range(queries.shape[1]):
+        ordered = np.sort(points[:, place])
+        high = np.searchsorted(ordered, queries[:, place] + NEAR, side="right")
+        counts[:, place] = high - np.searchsorted(ordered, queries[:, place] - NEAR, side="left")
+    return counts
