@@ -18,7 +18,7 @@ LAYERS = (
     ("schema", "files"),
     ("table", "datasets"),
     ("privacy", "encoding", "drafting"),
-    ("training", "intake", "progress"),
+    ("training", "intake", "progress", "graphical"),
     ("synthesizers", "metrics"),
     ("policy", "fitting", "audit"),
     ("release", "catalog"),

@@ -1,0 +1,103 @@
+"""Variable elimination in log space: from log potentials to a chain of conditional tables.
+
+Eliminating a column multiplies the factors that hold it, divides their product by its sum over that column, which is
+the column's distribution given its neighbours, and hands the sum on. Read backwards, the tables draw a row column by
+column, exactly (Koller and Friedman 2009, chapter 9).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+Clique = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Factor:
+    """A log potential over `columns`, one axis each; -inf where nothing can be."""
+
+    columns: Clique
+    log: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Conditional:
+    """The distribution of `column` given `parents`, shape (sizes of the parents..., size of the column)."""
+
+    column: int
+    parents: Clique
+    table: NDArray[np.float64]
+
+
+def order_and_cells(cliques: Iterable[Clique], sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Return an elimination order, the cheapest column first, and the cells of the largest table it meets.
+
+    >>> order_and_cells([(0, 1), (1, 2)], (2, 3, 4))
+    ([0, 1, 2], 12)
+    """
+    neighbours: dict[int, set[int]] = {column: set() for column in range(len(sizes))}
+    for clique in cliques:
+        for column in clique:
+            neighbours[column] |= set(clique) - {column}
+    order: list[int] = []
+    largest = 1
+    while neighbours:
+        cells = {v: sizes[v] * math.prod(sizes[u] for u in near) for v, near in neighbours.items()}
+        cheapest = min(cells, key=lambda v: (cells[v], v))
+        largest = max(largest, cells[cheapest])
+        near = neighbours.pop(cheapest)
+        for column in near:
+            neighbours[column] |= near - {column}
+            neighbours[column].discard(cheapest)
+        order.append(cheapest)
+    return order, largest
+
+
+def conditionals(factors: Sequence[Factor], sizes: Sequence[int]) -> tuple[Conditional, ...]:
+    """Return one conditional per column, in the order to draw them: parents come before their children."""
+    order, _ = order_and_cells([factor.columns for factor in factors], sizes)
+    left = list(factors)
+    found: list[Conditional] = []
+    for column in order:
+        joined = [factor for factor in left if column in factor.columns]
+        left = [factor for factor in left if column not in factor.columns]
+        parents = tuple(sorted({other for factor in joined for other in factor.columns} - {column}))
+        product = _product(joined, (*parents, column), sizes)
+        total = logsumexp(product, axis=-1, keepdims=True)
+        impossible = np.isneginf(total)  # such parents never occur; any distribution does
+        table = np.exp(np.where(impossible, -math.log(sizes[column]), product - np.where(impossible, 0.0, total)))
+        found.append(Conditional(column, parents, table / table.sum(axis=-1, keepdims=True)))
+        left.append(Factor(parents, total[..., 0]))
+    return tuple(reversed(found))
+
+
+def _product(factors: Sequence[Factor], columns: Clique, sizes: Sequence[int]) -> NDArray[np.float64]:
+    """Return the sum of log factors over the sorted axes `columns`."""
+    product = np.zeros([sizes[column] for column in columns])
+    for factor in factors:
+        axes = np.argsort([columns.index(column) for column in factor.columns])
+        shape = [sizes[column] if column in factor.columns else 1 for column in columns]
+        product = product + factor.log.transpose(axes).reshape(shape)
+    return product
+
+
+def marginal(factors: Sequence[Factor], columns: Clique, sizes: Sequence[int]) -> NDArray[np.float64]:
+    """Return the distribution of `columns`, an axis each, under the model of these factors."""
+    left = list(factors)
+    order, _ = order_and_cells([*(factor.columns for factor in factors), columns], sizes)
+    for column in (column for column in order if column not in columns):
+        joined = [factor for factor in left if column in factor.columns]
+        left = [factor for factor in left if column not in factor.columns]
+        if not joined:
+            continue
+        rest = tuple(sorted({other for factor in joined for other in factor.columns} - {column}))
+        left.append(Factor(rest, logsumexp(_product(joined, (*rest, column), sizes), axis=-1)))
+    log = _product(left, columns, sizes)
+    probabilities = np.exp(log - log.max())
+    return np.asarray(probabilities / probabilities.sum())
