@@ -194,7 +194,7 @@ def test_a_planted_leak_is_caught(leaky: Leaky, table: str, by: str, tmp_path: P
 def test_constants_detected_for_free_are_caught() -> None:
     column = Column("n", "integer", bounds=(0, 9))
     private = read(pd.DataFrame({"n": [3] * 40 + [4]}), Schema((column,)))
-    with pytest.raises(AssertionError, match=r"the largest 'n' removed: .*measured"):
+    with pytest.raises(AssertionError, match=r"the largest 'n' removed: .*measure"):
         neighbour_replay(Leaky("free_constants"), private)
     neighbour_replay(Leaky(), private)
 
@@ -232,18 +232,19 @@ def test_public_use_of_the_secret_is_not_accused() -> None:
 def test_neighbours_lose_what_they_are_named_for() -> None:
     private = awkward_table(TABLE)
     others = neighbours(private)
+    by_part = {part: other for name, other in others.items() for part in name.split(", ")}
     assert {len(other.private) for other in others.values()} == {119, 60}
-    assert others["the only missing value of 'cost' removed"].private["cost"].notna().all()
-    assert "Jena" not in set(others["the only holder of a 'city' removed"].private["city"])
-    assert others["the largest 'age' removed"].private["age"].max() < private.private["age"].max()
+    assert by_part["the only missing value of 'cost' removed"].private["cost"].notna().all()
+    assert "Jena" not in set(by_part["the only holder of a 'city' removed"].private["city"])
+    assert by_part["the largest 'age' removed"].private["age"].max() < private.private["age"].max()
     grouped = awkward_table("groups of up to 3")
-    removed = neighbours(grouped)["a row removed"].private["who"]
-    assert set(grouped.private["who"]) - set(removed) == {next(iter(set(grouped.private["who"]) - set(removed)))}
+    removed = next(other for name, other in neighbours(grouped).items() if "a row removed" in name)
+    assert len(set(grouped.private["who"]) - set(removed.private["who"])) == 1, "a neighbour lacks a whole unit"
 
 
 def test_a_neighbour_does_not_remember_a_category() -> None:
     private = awkward_table("undeclared domains")
-    other = neighbours(private)["the only holder of a 'city' removed"]
+    other = next(other for name, other in neighbours(private).items() if "the only holder of a 'city'" in name)
     assert "Jena" in private.private["city"].cat.categories
     assert "Jena" not in other.private["city"].cat.categories
 

@@ -8,7 +8,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -40,7 +40,7 @@ SPENT_SLACK = 1e-6  # relative: rounding of the composition
 def check_synthesizer(synthesizer: Synthesizer, *, private_budget: Budget | None = BUDGET) -> None:
     """Run every check of `CHECKS` on a synthesizer; raise AssertionError naming the promise that it breaks.
 
-    Give it settings that fit in a second: the suite fits some 300 small tables. `private_budget` is what the fits may
+    Give it settings that fit in a second: the suite fits some 150 small tables. `private_budget` is what the fits may
     spend. None says that the synthesizer is not private at all: it must then refuse any budget before it touches a
     row, and the checks of what it leaks are left out.
 
@@ -70,21 +70,25 @@ class _Suite:
 
     synthesizer: Synthesizer
     budget: Budget | None
+    fits: dict[str, tuple[Model, Ledger]] = field(default_factory=dict)
 
-    def fit(self, table: str, ledger: Ledger | None = None) -> Model:
-        """Fit to an awkward table."""
-        return model.fit(self.synthesizer, awkward_table(table), ledger or Ledger(self.budget), Secret())
+    def fit(self, table: str) -> tuple[Model, Ledger]:
+        """Fit to an awkward table, once."""
+        if table not in self.fits:
+            ledger = Ledger(self.budget)
+            self.fits[table] = model.fit(self.synthesizer, awkward_table(table), ledger, Secret()), ledger
+        return self.fits[table]
 
     def settings_are_plain(self, table: str) -> None:
         """Settings are a frozen dataclass of plain values, each a public field, from which it can be built again."""
         kind = type(self.synthesizer)
         assert is_dataclass(kind), f"{kind.__name__} is not a dataclass"
-        assert cast(Any, kind).__dataclass_params__.frozen, f"{kind.__name__} is not frozen"
-        for field in fields(kind):
-            value = getattr(self.synthesizer, field.name)
-            assert not field.name.startswith("_"), f"setting {field.name!r} is not public"
-            assert _is_plain(value), f"setting {field.name!r} is a {type(value).__name__}, not a plain value"
-        again = kind(**{field.name: getattr(self.synthesizer, field.name) for field in fields(kind)})
+        assert _is_frozen(kind), f"{kind.__name__} is not frozen"
+        settings = {each.name: getattr(self.synthesizer, each.name) for each in fields(kind)}
+        for name, value in settings.items():
+            assert not name.startswith("_"), f"setting {name!r} is not public"
+            assert _is_plain(value), f"setting {name!r} is a {type(value).__name__}, not a plain value"
+        again = kind(**settings)
         assert again == self.synthesizer, "settings do not build the same synthesizer again"
         json.dumps(model.settings_of(self.synthesizer), allow_nan=False)
 
@@ -100,8 +104,7 @@ class _Suite:
 
     def fits_and_samples(self, table: str) -> None:
         """The fit closes its ledger within budget, and samples keep columns, kinds and domains of the schema."""
-        ledger = Ledger(self.budget)
-        fitted = self.fit(table, ledger)
+        fitted, ledger = self.fit(table)
         assert ledger.closed, "the ledger was left open"
         if self.budget is not None:
             assert ledger.private, "the ledger is marked not private"
@@ -120,7 +123,7 @@ class _Suite:
     def samples_repeat(self, table: str) -> None:
         """The same rng state gives the same rows, another one others, and global random state is left alone."""
         before = _global_state()
-        fitted = self.fit(table)
+        fitted = model.fit(self.synthesizer, awkward_table(table), Ledger(self.budget), Secret())
         first, again, other = (fitted.sample(ROWS, np.random.default_rng(seed)) for seed in (3, 3, 4))
         pd.testing.assert_frame_equal(first, again)
         assert not first.equals(other), "another seed gave the same rows"
@@ -128,7 +131,7 @@ class _Suite:
 
     def survives_saving(self, table: str) -> None:
         """A saved and loaded model gives identical samples; the folder holds JSON and safetensors only."""
-        fitted = self.fit(table)
+        fitted, _ = self.fit(table)
         with TemporaryDirectory() as folder:
             fitted.save(Path(folder) / "model")
             suffixes = {path.suffix for path in Path(folder, "model").rglob("*") if path.is_file()}
@@ -168,7 +171,7 @@ class _Suite:
     def saves_nothing_private(self, table: str) -> None:
         """The saved model holds no value of the table that was not public, declared or paid for."""
         with TemporaryDirectory() as folder:
-            self.fit(table).save(Path(folder) / "model")
+            self.fit(table)[0].save(Path(folder) / "model")
             found = scan_model(Path(folder) / "model", awkward_table(table))
         assert not found, "; ".join(found)
 
@@ -200,10 +203,16 @@ _OF_PRIVATE = (_Suite.refuses_an_empty_budget, _Suite.saves_nothing_private, _Su
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a setting can be written in JSON and read back: a number, a text, a truth, None, or a tuple of these."""
-    return (
-        all(map(_is_plain, value)) if isinstance(value, tuple) else isinstance(value, bool | int | float | str | None)
-    )
+    """Whether a setting can be written as JSON: a number, text, truth, None, tuple or frozen dataclass of these."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    if is_dataclass(value) and _is_frozen(type(value)):
+        return all(_is_plain(getattr(value, each.name)) for each in fields(value))
+    return isinstance(value, bool | int | float | str | None)
+
+
+def _is_frozen(kind: type) -> bool:
+    return bool(cast(Any, kind).__dataclass_params__.frozen)
 
 
 def _global_state() -> tuple[bytes, bytes]:

@@ -56,9 +56,10 @@ def neighbours(table: Table) -> dict[str, Table]:
     """Return named neighbours of a table, each a privacy unit less, and one that has lost every other unit."""
     units = table.units()
     units = np.arange(len(table.private)) if units is None else units
-    last = int(units.max())
-    found = {"a row removed": last // 2, **dict(_telling(table, units))}
-    others = {name: _without(table, units == unit) for name, unit in found.items()}
+    found: dict[int, list[str]] = {}
+    for name, unit in [*_telling(table, units), ("a row removed", int(units.max()) // 2)]:
+        found.setdefault(unit, []).append(name)
+    others = {", ".join(names): _without(table, units == unit) for unit, names in found.items()}
     others["every other unit removed"] = _without(table, units % 2 == 1)
     return {name: other for name, other in others.items() if len(other.private)}
 
