@@ -14,6 +14,7 @@ from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.exact import exact
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.table import Table
@@ -51,9 +52,10 @@ class Bootstrap:
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Keep the rows; see `Synthesizer.fit`."""
-        private = exact(lambda: table.private, ledger=ledger, why="every training row, copied")
-        known = discover(table, ledger, secret)
-        rows = Encoder(known.schema).encode(private)
+        why = "every training row, copied"
+        kept = exact(lambda: bound_contributions(table, secret), ledger=ledger, why=why)
+        known = discover(kept, ledger, secret)
+        rows = Encoder(known.schema).encode(kept.private)
         ledger.close()
         progress(1, 1, {})
         return BootstrapSampler(known.schema, rows)
