@@ -108,19 +108,26 @@ def counted_epsilon(
 
 
 def counted_mu(
-    false_positives: int, negatives: int, false_negatives: int, positives: int, *, confidence: float = 0.95
+    false_positives: int,
+    negatives: int,
+    false_negatives: int,
+    positives: int,
+    *,
+    failure: float = 0.0,
+    confidence: float = 0.95,
 ) -> float:
     """Return a lower bound on mu of Gaussian privacy from the counts of `counted_epsilon`.
 
     mu >= z(1 - FPR) - z(FNR) (Dong, Roth, Su 2022; Nasr et al. 2023), both rates at the upper ends of Clopper-Pearson
-    intervals of half the allowed error each. Scores are high where the canary is in.
+    intervals of half the allowed error each. Scores are high where the canary is in. `failure` is the probability with
+    which a run need not be Gaussian private at all; it is added to both rates.
 
     >>> round(counted_mu(10, 1000, 500, 1000), 2)
     2.01
     """
     half = (1 - confidence) / 2
     fpr, fnr = _upper(false_positives, negatives, half), _upper(false_negatives, positives, half)
-    return max(0.0, float(-ndtri(fpr) - ndtri(fnr)))
+    return max(0.0, float(-ndtri(min(fpr + failure, 1.0)) - ndtri(min(fnr + failure, 1.0))))
 
 
 def mean_shift_mu(inside: NDArray[np.float64], outside: NDArray[np.float64], *, confidence: float = 0.95) -> float:

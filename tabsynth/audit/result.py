@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ SHAPED = "a trade-off curve no better for the attacker than the Gaussian that co
 NORMAL = "normal scores of one variance, which Gaussian noise of known place makes them"
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5, 0.8)  # of the canaries that may be guessed about
 POINTS = 101  # of a ROC curve that is kept
+THRESHOLDS = 200  # that are tried on the runs set aside
 FEWEST = 20  # canaries below which guessing the extremes is not worth it
 RELEASE_WARNING = "Canaries were planted among the private rows: no model of this audit may be released."
 
@@ -64,6 +65,35 @@ class Attack:
     auc: float
     tpr_at_1_percent: float
     roc: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Worlds:
+    """Scores of runs with and without one canary, and thresholds that other runs fixed, one for each kind of bound."""
+
+    inside: Floats
+    outside: Floats
+    free_threshold: float
+    shaped_threshold: float
+
+    def counts(self, threshold: float) -> tuple[int, int, int, int]:
+        """Return false positives, runs without, false negatives, runs with."""
+        wrong = int((self.outside > threshold).sum()), int((self.inside <= threshold).sum())
+        return wrong[0], len(self.outside), wrong[1], len(self.inside)
+
+    @classmethod
+    def split(cls, inside: Floats, outside: Floats, delta: float, share: float = 0.2) -> Worlds:
+        """Fix the thresholds on the first `share` of the runs and keep the others for the bounds."""
+        heads = [each[: max(1, round(share * len(each)))] for each in (inside, outside)]
+        cuts = np.unique(np.quantile(np.concatenate(heads), np.linspace(0, 1, THRESHOLDS)))
+
+        def best(bound: Callable[..., float]) -> float:
+            found = [bound(*cls(heads[0], heads[1], cut, cut).counts(cut)) for cut in cuts]
+            top = np.flatnonzero(np.isclose(found, max(found)))
+            return float(cuts[top[len(top) // 2]])  # of equals the middle one
+
+        free, shaped = best(partial(counted_epsilon, delta=delta)), best(partial(counted_mu, confidence=0.5))
+        return cls(inside[len(heads[0]) :], outside[len(heads[1]) :], free, shaped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +137,7 @@ class AuditResult:
 def judge_one_run(
     subject: str,
     claim: Claim,
-    scores: Mapping[str, Floats],
-    coin: Coins,
+    scores: Mapping[str, tuple[Floats, Coins]],
     *,
     runs: int = 1,
     normal: Sequence[str] = (),
@@ -117,45 +146,52 @@ def judge_one_run(
 ) -> AuditResult:
     """Hold the scores of canaries, each in by a coin of its own, against the claim.
 
-    `scores` by attack, each of shape (canaries,), over all runs together: runs on tables of their own compose to one
-    mechanism in which each coin moves one row. The attacks in `normal` have normal scores by construction.
+    `scores` by attack: a number and a coin for each canary, both of shape (canaries,), over all runs together, because
+    runs on tables of their own are one mechanism in which each coin moves one row. The attacks in `normal` have normal
+    scores by construction.
     """
     methods = sum(2 + (name in normal) for name in scores)
     bounds: list[Bound] = []
-    for name, values in scores.items():
+    for name, (values, coin) in scores.items():
         levels = (confidence, 1 - (1 - confidence) / methods)
         both = [_bounds(values, coin, claim, normal=name in normal, confidence=level) for level in levels]
         for (method, assumes, alone), (_, _, jointly) in zip(*both, strict=True):
             against = claim.epsilon if assumes == FREE else claim.gaussian_epsilon
             bounds.append(Bound(name, method, assumes, alone, jointly, against))
-    attacks = tuple(attack_of(name, values, coin) for name, values in scores.items())
-    return AuditResult(subject, claim, tuple(bounds), attacks, len(coin), runs, confidence, (RELEASE_WARNING, *notes))
+    attacks = tuple(attack_of(name, *scored) for name, scored in scores.items())
+    canaries = max((len(coin) for _, coin in scores.values()), default=0)
+    return AuditResult(subject, claim, tuple(bounds), attacks, canaries, runs, confidence, (RELEASE_WARNING, *notes))
 
 
 def judge_many_runs(
     subject: str,
     claim: Claim,
-    scores: Mapping[str, tuple[Floats, Floats, float]],
+    scores: Mapping[str, Worlds],
     *,
+    normal: Sequence[str] = (),
     confidence: float = 0.95,
     notes: tuple[str, ...] = (),
 ) -> AuditResult:
-    """Hold runs with and without one canary against the claim: per attack, scores with, without, and the threshold.
-
-    The threshold was fixed on other runs; scores above it say "with".
-    """
+    """Hold runs with and without one canary against the claim; a score above a threshold says "with"."""
+    methods = sum(2 + (name in normal) for name in scores)
     bounds, attacks = [], []
-    for name, (inside, outside, threshold) in scores.items():
-        counts = (int((outside > threshold).sum()), len(outside), int((inside <= threshold).sum()), len(inside))
-        levels = (confidence, 1 - (1 - confidence) / (2 * len(scores)))
+    for name, worlds in scores.items():
+        inside, outside = worlds.inside, worlds.outside
+        levels = (confidence, 1 - (1 - confidence) / methods)
+        counts = worlds.counts(worlds.free_threshold)
         free = [counted_epsilon(*counts, delta=claim.delta, confidence=level) for level in levels]
-        sure = [level + claim.failure for level in levels]
-        shaped = [epsilon_of_mu(counted_mu(*counts, confidence=level), claim.delta) for level in sure]
+        counts = worlds.counts(worlds.shaped_threshold)
+        found = (counted_mu(*counts, failure=claim.failure, confidence=level) for level in levels)
+        shaped = [epsilon_of_mu(mu, claim.delta) for mu in found]
         bounds.append(Bound(name, "Clopper-Pearson", FREE, free[0], free[1], claim.epsilon))
         bounds.append(Bound(name, "Clopper-Pearson, Gaussian", SHAPED, shaped[0], shaped[1], claim.gaussian_epsilon))
+        if name in normal:
+            found = (mean_shift_mu(inside, outside, confidence=level) for level in levels)
+            shift = [epsilon_of_mu(mu, claim.delta) for mu in found]
+            bounds.append(Bound(name, "mean shift, Gaussian noise", NORMAL, shift[0], shift[1], claim.gaussian_epsilon))
         coin = np.repeat([True, False], [len(inside), len(outside)])
         attacks.append(attack_of(name, np.concatenate([inside, outside]), coin))
-    runs = max((len(inside) + len(outside) for inside, outside, _ in scores.values()), default=0)
+    runs = max((len(worlds.inside) + len(worlds.outside) for worlds in scores.values()), default=0)
     return AuditResult(subject, claim, tuple(bounds), tuple(attacks), 1, runs, confidence, (RELEASE_WARNING, *notes))
 
 

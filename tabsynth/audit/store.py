@@ -1,0 +1,96 @@
+"""Runs of an audit on disk: each one written whole when it is done, so that a killed audit goes on where it was.
+
+The folder is as private as the coins in it: only its owner can read it, and the audit removes it at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tabsynth.errors import InputError
+
+PLAN = "plan.json"
+
+
+class Store:
+    """The finished runs of one plan, by number; without a folder they are kept in memory."""
+
+    def __init__(self, folder: Path | str | None, plan: Mapping[str, Any]) -> None:
+        """Open the folder or make it; raise InputError when it holds another plan's runs or cannot be written."""
+        self.folder = None if folder is None else Path(folder)
+        self._kept: dict[int, dict[str, Any]] = {}
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._check(json.loads(json.dumps(plan)))
+            self._read()
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{self.folder}: the audit's runs cannot be kept there ({type(error).__name__})."
+            ) from None
+
+    def missing(self, runs: int) -> list[int]:
+        """Return the numbers of the runs that are still to be made."""
+        return [number for number in range(runs) if number not in self._kept]
+
+    def keep(self, number: int, run: Mapping[str, Any]) -> None:
+        """Keep a finished run, on disk first."""
+        if self.folder is not None:
+            _write(self.folder / f"run-{number:06d}.json", run)
+        self._kept[number] = dict(run)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the finished runs in order."""
+        return [self._kept[number] for number in sorted(self._kept)]
+
+    def remove(self) -> None:
+        """Remove the folder and everything in it."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _check(self, plan: Any) -> None:
+        """Write the plan, or compare it with the one that is there."""
+        assert self.folder is not None
+        there = self.folder / PLAN
+        if not there.exists():
+            if any(self.folder.iterdir()):
+                raise InputError(f"{self.folder}: already exists and holds something else; choose a new folder.")
+            _write(there, plan)
+        elif json.loads(there.read_text(encoding="utf-8")) != plan:
+            raise InputError(f"{self.folder}: holds the runs of an audit of something else; remove it or name another.")
+
+    def _read(self) -> None:
+        """Read the finished runs; one that was being written when the audit was killed has another name."""
+        assert self.folder is not None
+        for path in self.folder.glob("run-*.json"):
+            self._kept[int(path.stem.removeprefix("run-"))] = json.loads(path.read_text(encoding="utf-8"))
+
+
+def commitment(*frames: pd.DataFrame) -> str:
+    """Return a digest of private rows, to tell plans apart; it stays in the private folder."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(repr(list(frame.columns)).encode())
+        digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, value: Any) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
