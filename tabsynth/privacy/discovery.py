@@ -133,6 +133,8 @@ class _Measure:
         axis = to_axis(self.table.private[column.name], column)
         edges = _coarse_edges(column)
         counts, scale = self._histogram(column, "bounds", lambda: grid.count_cells(axis, edges))
+        if scale == 0 and np.isnan(axis).all():
+            return 0.0, 0.0  # every value is missing: any bounds will do
         if scale == 0:  # not private: the extremes themselves
             return float(np.nanmin(axis, initial=np.inf)), float(np.nanmax(axis, initial=-np.inf))
         occupied = np.flatnonzero(counts > 4.5 * scale)
