@@ -1,0 +1,123 @@
+"""The adaptive grid: against exact quantiles and least squares, on tails and spikes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabsynth.privacy import grid
+from tabsynth.privacy.grid import CELLS, Grid, count_cells, first_edges, quantile_bins, refine, split_heavy
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(-1e6, 1e6), st.integers(1, 10**7), st.sampled_from([0.0, 1.0, 0.01, 86400.0]))
+def test_first_edges_cover_the_range_at_whole_steps(low: float, steps: int, step: float) -> None:
+    high = low + steps * (step or 0.37)
+    edges = first_edges(low, high, step)
+    assert (edges[0], edges[-1]) == (low, high)
+    assert (np.diff(edges) > 0).all()
+    assert len(edges) <= CELLS + 1
+    if step:
+        away = (edges - low) / step
+        np.testing.assert_allclose(away, np.round(away), atol=1e-4)
+
+
+def test_counting_is_that_of_a_slow_loop() -> None:
+    edges = np.array([0.0, 1.0, 2.0, 5.0])
+    values = np.array([0.0, 0.5, 1.0, 1.999, 2.0, 4.9, 5.0, 9.0, -3.0, np.nan])
+    slow = [0, 0, 0]
+    for value in values[~np.isnan(values)]:
+        place = [i for i, (a, b) in enumerate(pairwise(edges)) if a <= value < b]
+        slow[place[0] if place else (0 if value < 0 else 2)] += 1
+    assert count_cells(values, edges).tolist() == slow
+
+
+def _exact(values: np.ndarray, low: float, high: float, step: float, bins: int) -> np.ndarray:
+    """Run the whole search on exact counts."""
+    edges = first_edges(low, high, step)
+    cells = Grid(edges, count_cells(values, edges).astype(float), np.zeros(len(edges) - 1))
+    for _ in range(3):
+        edges = split_heavy(cells, step, bins)
+        counts = count_cells(values, edges).astype(float)
+        cells = refine(cells, edges, counts, 0.0)
+        np.testing.assert_array_equal(cells.counts, counts)
+    return quantile_bins(cells, bins)
+
+
+@pytest.mark.parametrize("bins", [4, 16, 32])
+def test_a_smooth_column_is_cut_at_its_quantiles(bins: int) -> None:
+    values = np.clip(np.random.default_rng(0).lognormal(3, 1.5, 20_000), 0, 9999)
+    edges = _exact(values, 0, 10_000, 0.0, bins)
+    share = np.diff(np.searchsorted(np.sort(values), edges[1:-1]), prepend=0) / len(values)
+    assert bins - 1 <= len(edges) - 1 <= bins + 1
+    assert share.max() < 1.3 / bins
+
+
+def test_a_spike_gets_a_narrow_bin_of_its_own_and_the_tail_keeps_bins() -> None:
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(20_000) < 0.9, 0.0, rng.lognormal(8, 1, 20_000).clip(1, 99_999))
+    edges = _exact(values, 0.0, 100_000.0, 0.0, 32)
+    spike = np.searchsorted(edges, 0.0, side="right") - 1
+    assert edges[spike + 1] - edges[spike] < 1e-3 * 100_000
+    tail = np.histogram(values[values > 0], edges)[0]
+    assert (tail > 0).sum() >= 8, "a tenth of the rows is not one bin"
+
+
+def test_a_spike_inside_is_cut_off_on_both_sides() -> None:
+    rng = np.random.default_rng(1)
+    values = np.where(rng.random(20_000) < 0.5, 40.0, rng.uniform(0, 100, 20_000))
+    edges = _exact(values, 0.0, 100.0, 0.0, 16)
+    inner = np.searchsorted(edges, 40.0, side="right") - 1
+    assert edges[inner + 1] - edges[inner] < 1e-2
+    assert np.abs(edges - 40.0).min() < 1e-2
+
+
+def test_integers_end_in_cells_of_one_value() -> None:
+    values = np.repeat([3.0, 7.0, 7_000.0], [50, 900, 50])
+    edges = _exact(values, 0, 10_000, 1.0, 8)
+    assert {7.0, 8.0} <= set(edges), "the heavy whole number stands alone"
+    assert (edges == np.floor(edges)).all()
+
+
+def test_refining_is_least_squares() -> None:
+    """Old cells and their new parts measure the same rows: weighted least squares, solved the slow way."""
+    old = Grid(np.array([0.0, 3.0, 6.0]), np.array([10.0, 4.0]), np.array([9.0, 4.0]))
+    edges = np.array([0.0, 1.0, 2.0, 3.0, 6.0])
+    counts, variance = np.array([2.0, 5.0, 1.0, 6.0]), 2.0
+    sums = np.array([[1, 1, 1, 0], [0, 0, 0, 1.0]])
+    design = np.vstack([np.eye(4), sums])
+    weight = np.diag([1 / variance] * 4 + [1 / 9, 1 / 4])
+    covariance = np.linalg.inv(design.T @ weight @ design)
+    slow = covariance @ design.T @ weight @ np.concatenate([counts, old.counts])
+    found = refine(old, edges, counts, variance)
+    np.testing.assert_allclose(found.counts, slow)
+    np.testing.assert_allclose(found.variances, np.diag(covariance))
+
+
+def test_cells_lost_in_noise_are_not_split() -> None:
+    edges = np.linspace(0, 1, 11)
+    noisy = Grid(edges, np.full(10, 30.0), np.full(10, 100.0))
+    np.testing.assert_array_equal(split_heavy(noisy, 0.0, 2), edges)
+    assert len(split_heavy(Grid(edges, np.full(10, 30.0), np.zeros(10)), 0.0, 20)) > 11
+
+
+def test_no_mass_at_all_is_one_bin() -> None:
+    empty = Grid(np.linspace(0, 1, 5), np.array([-3.0, 1.0, -2.0, 0.0]), np.ones(4))
+    edges = quantile_bins(empty, 8)
+    assert (edges[0], edges[-1]) == (0.0, 1.0)
+    assert (np.diff(edges) > 0).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.floats(-100, 1000), min_size=2, max_size=60), st.integers(1, 40))
+def test_any_noisy_counts_give_increasing_edges_over_the_whole_range(counts: list[float], bins: int) -> None:
+    edges = np.linspace(-5, 5, len(counts) + 1)
+    found = quantile_bins(Grid(edges, np.array(counts), np.ones(len(counts))), bins)
+    assert (found[0], found[-1]) == (-5, 5)
+    assert (np.diff(found) > 0).all()
+    assert set(found) <= set(edges)
+    assert len(found) - 1 <= min(len(counts), 3 * bins / grid.LEAST + 3)

@@ -1,0 +1,125 @@
+"""Drafted schemas: the narrowest kind that fits, every line marked, and read back as they were written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tabsynth.drafting import HEADER, MARK, MOST_CATEGORIES, draft
+from tabsynth.errors import TableError
+from tabsynth.schema import Column, Schema, read_schema
+from tabsynth.table import read
+
+KINDS: dict[str, tuple[list[Any], Column]] = {
+    "whole numbers": ([3, 1, 2], Column("a", "integer", bounds=(1, 3))),
+    "text numbers": (["3", "", "02"], Column("a", "integer", bounds=(2, 3), nullable=True)),
+    "tenths": ([0.5, 1.25, 3], Column("a", "float", bounds=(0.5, 3), decimals=2)),
+    "many decimals": ([1 / 3, 2 / 3, 0.1], Column("a", "float", bounds=(0.1, 2 / 3))),
+    "true and false": (["true", "False", "TRUE"], Column("a", "boolean")),
+    "booleans": ([True, False, None], Column("a", "boolean", nullable=True)),
+    "yes and no": (["yes", "no", "yes"], Column("a", "categorical", categories=("no", "yes"))),
+    "ones and zeros": ([1, 0, 1], Column("a", "integer", bounds=(0, 1))),
+    "a mix": (["1", "x", "2.5"], Column("a", "categorical", categories=("1", "2.5", "x"))),
+    "dates": (
+        ["1970-01-02", "1970-01-01", "NA"],
+        Column("a", "datetime", bounds=(0, 86400), format="%Y-%m-%d", nullable=True),
+    ),
+    "German dates": (["02.01.1970", "31.01.1970"], Column("a", "datetime", bounds=(86400, 2592000), format="%d.%m.%Y")),
+    "times": (
+        ["1970-01-01 00:00:07", "1970-01-01 00:01:00"],
+        Column("a", "datetime", bounds=(7, 60), format="%Y-%m-%d %H:%M:%S"),
+    ),
+    "dates in three formats": (
+        ["1970-01-02", "02.01.1970", "1/2/1970"],
+        Column("a", "categorical", categories=("02.01.1970", "1/2/1970", "1970-01-02")),
+    ),
+    "unicode": (["北京", "Łódź", "北京"], Column("a", "categorical", categories=("Łódź", "北京"))),
+    "constant": ([7, 7, 7], Column("a", "integer", bounds=(7, 7))),
+}
+
+
+@pytest.mark.parametrize(("values", "expected"), KINDS.values(), ids=KINDS)
+def test_the_narrowest_kind_that_fits(values: list[Any], expected: Column) -> None:
+    assert draft(pd.DataFrame({"a": values})).schema == Schema((expected,), rows=len(values))
+
+
+def _people(rows: int = 40) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "id": np.arange(rows),
+            "e-mail": [f"p{i}@example.org" for i in range(rows)],
+            'city, "home"': rng.choice(["Köln: alt", "# 1", "null", "no", "'q'", "1e3"], rows),
+            "born": [f"{1960 + i % 40}-05-17" for i in range(rows)],
+            "pay": rng.lognormal(8, 1, rows).round(2),
+            "seen": pd.array([True, None] * (rows // 2), "boolean"),
+        }
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_draft_reads_back_and_describes_its_table(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"people.{ending}"
+    _people().to_csv(path, index=False) if ending == "csv" else _people().to_parquet(path)
+    drafted = draft(path)
+    (tmp_path / "schema.yaml").write_text(drafted.to_yaml(), encoding="utf-8")
+    schema = read_schema(tmp_path / "schema.yaml")
+    assert schema == drafted.schema
+    assert read(path, schema).private.shape == (40, 4)
+    assert [c.kind for c in schema] == ["integer", "categorical", "categorical", "datetime", "float", "boolean"]
+    assert schema.with_role("identifier") == ("id", "e-mail")
+
+
+def test_every_line_that_was_read_from_data_is_marked() -> None:
+    text = draft(_people()).to_yaml()
+    assert text.startswith(HEADER)
+    lines = text.removeprefix(HEADER).splitlines()
+    assert [line for line in lines if not line.endswith(MARK)] == ["columns:"]
+    assert lines[0] == f"rows: 40  {MARK}"
+
+
+def test_identifiers_publish_no_domain() -> None:
+    for column in draft(_people()).schema:
+        if column.roles == ("identifier",):
+            assert column.categories is None
+            assert column.bounds is None
+
+
+@pytest.mark.parametrize(("name", "is_one"), [("patient_id", True), ("userId", True), ("paid", False), ("grid", False)])
+def test_unique_whole_numbers_are_identifiers_by_name_only(name: str, is_one: bool) -> None:
+    column = draft(pd.DataFrame({name: [5, 3, 9], "other": [1, 1, 2]})).schema[name]
+    assert (column.roles == ("identifier",)) == is_one
+
+
+def test_kinds_alone_publish_names_and_kinds() -> None:
+    bare = draft(_people()).kinds()
+    assert bare.names == tuple(_people())
+    assert bare.rows is None
+    for column in bare:
+        assert (column.categories, column.bounds, column.decimals, column.nullable) == (None, None, None, None)
+
+
+def test_too_many_categories_are_left_to_be_declared() -> None:
+    values = [f"v{i}" for i in range(MOST_CATEGORIES + 1)] * 2
+    assert draft(pd.DataFrame({"a": values})).schema["a"].categories is None
+    within = values[:MOST_CATEGORIES] * 2
+    assert len(draft(pd.DataFrame({"a": within})).schema["a"].categories) == MOST_CATEGORIES
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"a": [1]}), "at least two rows"),
+        (pd.DataFrame({"a": []}), "at least two rows"),
+        (pd.DataFrame({"a": [1, 2], "empty": [None, None]}), "column 'empty': every value is missing"),
+        (pd.DataFrame({"a": [["Zebedee"], ["x"]]}), "column 'a': its kind cannot be told"),
+    ],
+)
+def test_what_cannot_be_drafted_is_named(frame: pd.DataFrame, message: str) -> None:
+    with pytest.raises(TableError, match=message) as caught:
+        draft(frame)
+    assert "Zebedee" not in str(caught.value)
