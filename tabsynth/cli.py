@@ -233,7 +233,7 @@ def demo(
     model: ModelName = "ctgan",
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-6,
-    rows: Annotated[int, typer.Option("--rows", help="How many clinic visits to simulate.")] = 10_000,
+    rows: Annotated[int, typer.Option("--rows", help="How many clinic visits to simulate.")] = 30_000,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -251,6 +251,7 @@ def demo(
         as_json,
         budgeted=epsilon is not None,
         schema=visits.schema,
+        holdout=0.3,  # the rare class needs rows to be judged on
         seed=seed,
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from tabsynth import _check
 from tabsynth.drafting import draft
@@ -92,16 +93,18 @@ def release_table(
     if rows is not None:
         _check.at_least("rows", rows, 2)
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
-    rng = np.random.default_rng(seed)
-    train, held = split(intake.table, holdout, rng)
+    splitting, sampling, judging = np.random.default_rng(seed).spawn(3)
+    train, held = split(intake.table, holdout, splitting)
     ledger = open_ledger()
     model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress)
-    drawn = model.sample(rows or model.schema.rows or 2, rng)  # the completed schema's row count was declared or paid
+    drawn = model.sample(
+        rows or model.schema.rows or 2, sampling
+    )  # the completed schema's row count was declared or paid
     evidence = Evidence(model.schema, train.private, held.private, drawn)
-    verdicts = evaluate(evidence, checks, rng, on_check)
+    verdicts = evaluate(evidence, checks, judging, on_check)
     report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, title=path.name)
     seeds = {} if seed is None else {"public": seed}
-    return release(drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, seeds=seeds)
+    return release(drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, policy=checks, seeds=seeds)
 
 
 def audit_tables(
@@ -131,7 +134,8 @@ def audit_tables(
     rows = read(synthetic, known, delimiter=delimiter, check_domain=False).private
     evidence = Evidence(known, real, held, rows)
     verdicts = evaluate(evidence, checks, np.random.default_rng(seed), on_check)
-    report = build_report(verdicts, evidence, title=str(synthetic))
+    title = "Synthetic table" if isinstance(synthetic, pd.DataFrame) else Path(synthetic).name
+    report = build_report(verdicts, evidence, title=title)
     report.write(path)
     return Audit(verdicts, report)
 
