@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tabsynth import registry
-from tabsynth.errors import ConformanceError, InputError, ModelError, SchemaError
+from tabsynth.errors import ConformanceError, InputError, ModelError
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
@@ -94,14 +94,19 @@ def load(folder: Path | str) -> Model:
         arrays = load_file(folder / WEIGHTS)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
         raise ModelError(f"{folder}: not a saved model ({type(error).__name__}).") from None
-    if not isinstance(plain, dict) or plain.get("format") != FORMAT:
+    if not isinstance(plain, dict):
+        raise ModelError(f"{folder}: not a saved model ({MODEL} is no object).")
+    if plain.get("format") != FORMAT:
         raise ModelError(f"{folder}: the model has format {plain.get('format')!r}; this version reads {FORMAT}.")
     try:
-        family = registry.load(registry.SYNTHESIZERS, plain["model"])
+        family = registry.load(registry.SYNTHESIZERS, str(plain.get("model")))
+    except InputError as error:
+        raise ModelError(f"{folder}: {error}") from None
+    try:
         schema = Schema.from_dict(plain["schema"])
         sampler = family.sampler.from_state(schema, plain["state"], arrays)
         return Model(sampler, plain["model"], plain["settings"], plain["privacy"])
-    except (KeyError, TypeError, ValueError, SchemaError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ModelError(
             f"{folder}: the saved model is damaged or of another version ({type(error).__name__})."
         ) from None
