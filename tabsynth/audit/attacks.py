@@ -6,7 +6,6 @@ same synthesizer fitted to the same table without any canary: what a canary look
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,7 +24,7 @@ Floats = NDArray[np.float64]
 NEIGHBOURS = 5
 NEAR = 0.01  # of all ranks: numbers this close count as shared
 MISSING = 3.0  # on the axis of ranks: at least 1 away from every number
-FLOOR = 1e-12  # of a probability
+FLOOR = 1e-12  # of a column's probability
 
 
 @runtime_checkable
@@ -61,6 +60,8 @@ def score_canaries(canaries: pd.DataFrame, private: pd.DataFrame, seen: Sight, r
         found, usual = attack(seen.sampler, canaries), attack(reference.sampler, canaries)
         if found is not None and usual is not None:
             scores[name] = found - usual
+    if isinstance(seen.sampler, IndependentSampler):
+        scores["marginals (white box)"] = excess(seen.sampler, canaries, private)
     return scores
 
 
@@ -70,14 +71,14 @@ def black_box(
     """Return the scores that need synthetic rows alone, `others` being those of the reference.
 
     `nearest rows`: how much closer the nearest synthetic rows are than the reference's. `shared values`: how many more
-    synthetic rows share the canary's values, column by column, on a log scale.
+    synthetic rows share the canary's values, column by column, in units of what chance would make of it.
     """
     frames = _placed([canaries, rows, others, private], schema)
     near = [np.log(0.05 + nearest(frames[0], points, NEIGHBOURS)).mean(1) for points in frames[1:3]]
     shared = [_sharing(frames[0], points) for points in frames[1:3]]
     return {
         "nearest rows (black box)": np.asarray(near[1] - near[0], np.float64),
-        "shared values (black box)": np.log((shared[0] + 1) / (shared[1] + 1)).sum(1),
+        "shared values (black box)": ((shared[0] - shared[1]) / np.sqrt(shared[0] + shared[1] + 1)).sum(1),
     }
 
 
@@ -85,8 +86,6 @@ def likelihoods(sampler: Sampler, frame: pd.DataFrame) -> Floats | None:
     """Return the log-likelihood of each row under the model, floored; None when the model does not know it."""
     if isinstance(sampler, HasLikelihood):
         return np.asarray(np.maximum(sampler.log_likelihood(frame), np.log(FLOOR) * len(frame.columns)))
-    if isinstance(sampler, IndependentSampler):
-        return _independent(sampler.schema, sampler.state()[1], frame)
     return None
 
 
@@ -95,13 +94,24 @@ def critic_scores(sampler: Sampler, frame: pd.DataFrame) -> Floats | None:
     return sampler.critic_score(frame) if isinstance(sampler, HasCritic) else None
 
 
-def _independent(schema: Schema, arrays: Mapping[str, Any], frame: pd.DataFrame) -> Floats:
-    """Return log-likelihoods under independent columns; a value outside of a discovered domain has probability 0."""
-    total = np.zeros(len(frame))
-    for place, codec in enumerate(Encoder(schema).codecs):
-        chances = np.append(arrays[f"column.{place}"], 0.0)
-        total += np.log(np.maximum(chances[_tokens(codec, frame[codec.column.name])], FLOOR))
-    return total
+def excess(sampler: IndependentSampler, frame: pd.DataFrame, private: pd.DataFrame) -> Floats:
+    """Return how much each canary is needed to explain what the model's marginals have beyond the table's.
+
+    The attacker knows the table without canaries, so what remains of every cell is the coins of the canaries that share
+    it, and noise: a linear model, whose coins are estimated by ridge regression, the noise counting as much as what
+    remains varies. With one canary it is the sum of its cells' excess, the most powerful score against Gaussian noise.
+    """
+    arrays = sampler.state()[1]
+    remains, belongs = [], []
+    for place, codec in enumerate(Encoder(sampler.schema).codecs):
+        cells = np.arange(codec.size + 1)  # one more for values outside of a discovered domain
+        known = np.bincount(_tokens(codec, private[codec.column.name]), minlength=len(cells))
+        found = np.append(arrays[f"column.{place}"], 0.0) * (len(private) + len(frame) / 2)
+        remains.append(found - known)
+        belongs.append((_tokens(codec, frame[codec.column.name]) == cells[:, None]).astype(np.float64))
+    rest, member = np.concatenate(remains), np.concatenate(belongs)
+    noise = 4 * np.var(rest) + 1  # in units of a coin's variance, a quarter
+    return np.asarray(member.T @ np.linalg.solve(member @ member.T + noise * np.eye(len(rest)), rest))
 
 
 def _tokens(codec: Any, series: pd.Series) -> NDArray[np.int64]:
