@@ -20,7 +20,7 @@ import yaml
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from tabsynth import _check
+from tabsynth import _check, cli_audit
 from tabsynth.console import (
     answer,
     fail,
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 ledgers = typer.Typer(no_args_is_help=True, help="Read a ledger file: what was charged, and whether it was altered.")
 app.add_typer(ledgers, name="ledger")
+app.command()(cli_audit.canary)
 
 TablePath = Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")]
 SchemaPath = Annotated[Path | None, typer.Option("--schema", help="What is public about the table: YAML or JSON.")]
@@ -75,7 +76,8 @@ def schema(
 
     _require_new(output)
     drafted = draft(table, delimiter=delimiter)
-    output.write_text(drafted.to_yaml(), encoding="utf-8")
+    with _whole(output) as part:
+        part.write_text(drafted.to_yaml(), encoding="utf-8")
     people.print(f"Drafted [bold]{escape(str(output))}[/]. Keeping a marked line publishes what it says: read each.")
     answer(as_json, schema=str(output), columns=len(drafted.schema.columns))
 

@@ -1,23 +1,23 @@
 """The audit: what an attacker who plants rows can prove about a privacy claim."""
 
-from __future__ import annotations
-
-from tabsynth.audit.bounds import (
-    counted_epsilon,
-    counted_mu,
-    epsilon_of_mu,
-    mean_shift_mu,
-    one_run_epsilon,
-    one_run_mu,
-)
+from tabsynth.audit.canaries import Canaries, make_canaries, own_canaries
 from tabsynth.audit.claim import Claim
+from tabsynth.audit.gradients import audit_dpsgd
+from tabsynth.audit.many_run import Mechanism, audit_mechanism, mechanisms
+from tabsynth.audit.result import Attack, AuditResult, Bound
+from tabsynth.audit.synthesizers import audit_synthesizer
 
 __all__ = [
+    "Attack",
+    "AuditResult",
+    "Bound",
+    "Canaries",
     "Claim",
-    "counted_epsilon",
-    "counted_mu",
-    "epsilon_of_mu",
-    "mean_shift_mu",
-    "one_run_epsilon",
-    "one_run_mu",
+    "Mechanism",
+    "audit_dpsgd",
+    "audit_mechanism",
+    "audit_synthesizer",
+    "make_canaries",
+    "mechanisms",
+    "own_canaries",
 ]

@@ -1,6 +1,6 @@
 """Runs of an audit on disk: each one written whole when it is done, so that a killed audit goes on where it was.
 
-The folder is as private as the coins in it: only its owner can read it, and the audit removes it at the end.
+The folder is as private as the coins in it: only its owner can read it. It is to be removed when the audit is over.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,56 +23,50 @@ class Store:
     """The finished runs of one plan, by number; without a folder they are kept in memory."""
 
     def __init__(self, folder: Path | str | None, plan: Mapping[str, Any]) -> None:
-        """Open the folder or make it; raise InputError when it holds another plan's runs or cannot be written."""
+        """Read what is there; raise InputError when it is another plan's, or cannot be read."""
         self.folder = None if folder is None else Path(folder)
+        self._plan = json.loads(json.dumps(plan))
         self._kept: dict[int, dict[str, Any]] = {}
-        if self.folder is None:
+        if self.folder is None or not self.folder.exists():
             return
         try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            self._check(json.loads(json.dumps(plan)))
-            self._read()
-        except (OSError, ValueError, KeyError) as error:
+            self._check(self.folder)
+            self._read(self.folder)
+        except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(
-                f"{self.folder}: the audit's runs cannot be kept there ({type(error).__name__})."
-            ) from None
+            raise InputError(f"{self.folder}: the runs kept there cannot be read ({type(error).__name__}).") from None
 
     def missing(self, runs: int) -> list[int]:
         """Return the numbers of the runs that are still to be made."""
         return [number for number in range(runs) if number not in self._kept]
 
     def keep(self, number: int, run: Mapping[str, Any]) -> None:
-        """Keep a finished run, on disk first."""
+        """Keep a finished run, on disk first; raise InputError when it cannot be written."""
         if self.folder is not None:
-            _write(self.folder / f"run-{number:06d}.json", run)
+            try:
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                if not (self.folder / PLAN).exists():
+                    _write(self.folder / PLAN, self._plan)
+                _write(self.folder / f"run-{number:06d}.json", run)
+            except OSError as error:
+                raise InputError(f"{self.folder}: a run could not be kept there ({error.strerror}).") from None
         self._kept[number] = dict(run)
 
     def runs(self) -> list[dict[str, Any]]:
         """Return the finished runs in order."""
         return [self._kept[number] for number in sorted(self._kept)]
 
-    def remove(self) -> None:
-        """Remove the folder and everything in it."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def _check(self, folder: Path) -> None:
+        """Compare the plan that is there."""
+        if not (folder / PLAN).exists():
+            raise InputError(f"{folder}: already exists and holds something else; choose a new folder.")
+        if json.loads((folder / PLAN).read_text(encoding="utf-8")) != self._plan:
+            raise InputError(f"{folder}: holds the runs of an audit of something else; remove it or name another.")
 
-    def _check(self, plan: Any) -> None:
-        """Write the plan, or compare it with the one that is there."""
-        assert self.folder is not None
-        there = self.folder / PLAN
-        if not there.exists():
-            if any(self.folder.iterdir()):
-                raise InputError(f"{self.folder}: already exists and holds something else; choose a new folder.")
-            _write(there, plan)
-        elif json.loads(there.read_text(encoding="utf-8")) != plan:
-            raise InputError(f"{self.folder}: holds the runs of an audit of something else; remove it or name another.")
-
-    def _read(self) -> None:
+    def _read(self, folder: Path) -> None:
         """Read the finished runs; one that was being written when the audit was killed has another name."""
-        assert self.folder is not None
-        for path in self.folder.glob("run-*.json"):
+        for path in folder.glob("run-*.json"):
             self._kept[int(path.stem.removeprefix("run-"))] = json.loads(path.read_text(encoding="utf-8"))
 
 

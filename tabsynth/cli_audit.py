@@ -1,0 +1,82 @@
+"""The command that attacks: canaries planted in a table, and a lower bound on epsilon held against the claim."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from tabsynth.console import answer, people
+
+
+def canary(  # noqa: PLR0917  (a command's options are its arguments)
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of audit.html and audit.json.")],
+    epsilon: Annotated[float, typer.Option("--epsilon", help="The claim under audit.")],
+    schema: Annotated[Path | None, typer.Option("--schema", help="What is public about the table.")] = None,
+    model: Annotated[str, typer.Option("--model", help="An installed synthesizer.")] = "ctgan",
+    delta: Annotated[float, typer.Option("--delta", help="The claim's delta.")] = 1e-6,
+    canaries: Annotated[int, typer.Option("--canaries", help="How many rows to make up; each is in by a coin.")] = 1000,
+    runs: Annotated[int, typer.Option("--runs", help="How many fits; with one canary, thousands.")] = 1,
+    discover: Annotated[bool, typer.Option("--discover", help="Pay for every domain the schema leaves out.")] = False,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that share the runs.")] = 1,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of all bounds together.")] = 0.95,
+    delimiter: Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")] = ",",
+    seed: Annotated[int, typer.Option("--seed", help="Which canaries are made up; coins and noise never are.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Plant canaries, fit, attack, and bound epsilon from below; exit code 3 when the bound exceeds the claim."""
+    from tabsynth.audit.result import RELEASE_WARNING
+    from tabsynth.audit.synthesizers import audit_synthesizer
+    from tabsynth.fitting import make_synthesizer
+    from tabsynth.intake import take_in
+    from tabsynth.privacy.budget import Budget
+    from tabsynth.progress import progress_bar
+    from tabsynth.release import check_folder
+    from tabsynth.report.audit_page import audit_report
+
+    path = check_folder(output)
+    synthesizer = make_synthesizer(model, seed)
+    budget = Budget(epsilon, delta)
+    intake = take_in(table, schema, budgeted=True, discover=discover, delimiter=delimiter)
+    partial = path.with_name(f".{path.name}.runs")
+    with progress_bar(f"Auditing {model}") as report:
+        found = audit_synthesizer(
+            intake.table,
+            synthesizer,
+            budget,
+            canaries=canaries,
+            runs=runs,
+            seed=seed,
+            confidence=confidence,
+            workers=workers,
+            folder=partial,
+            progress=report,
+        )
+    audit_report(found, title=path.name).write(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    _say(found)
+    people.print(f"[yellow]{RELEASE_WARNING}[/] Report: [bold]{escape(str(path / 'audit.html'))}[/] (do not publish)")
+    broken = found.verdict != "consistent"
+    answer(as_json, verdict=found.verdict, claim=found.claim.epsilon, lower_bound=found.epsilon, report=str(path))
+    if broken:
+        raise typer.Exit(3)
+
+
+def _say(found: Any) -> None:
+    """Show every bound beside what the claim allows."""
+    grid = Grid("attack", "method", "alone", "together", "allowed", header_style="bold")
+    for bound in sorted(found.bounds, key=lambda bound: -bound.epsilon):
+        colour = "red" if bound.exceeds else "green"
+        numbers = f"{bound.epsilon:.3g}", f"[{colour}]{bound.jointly:.3g}[/]", f"{bound.against:.3g}"
+        grid.add_row(escape(bound.attack), escape(bound.method), *numbers)
+    people.print(grid)
+    verdict = "[green]Consistent with[/]" if found.verdict == "consistent" else "[bold red]Exceeds[/]"
+    people.print(
+        f"{verdict} the claim of epsilon {found.claim.epsilon:.4g} at delta {found.claim.delta:g}: at "
+        f"{found.confidence:.0%} confidence epsilon is at least {found.epsilon:.3g}."
+    )

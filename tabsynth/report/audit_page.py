@@ -1,0 +1,67 @@
+"""An audit's result as audit.html and audit.json, for inside eyes only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tabsynth.audit.result import AuditResult
+from tabsynth.release import write_inside
+from tabsynth.report.page import _environment
+
+HTML, JSON = "audit.html", "audit.json"
+
+
+@dataclass(frozen=True, eq=False)
+class AuditReport:
+    """An audit in words, pictures and numbers. It was made with private rows: it is not for publication."""
+
+    contents: Mapping[str, Any]
+
+    @cached_property
+    def html(self) -> str:
+        """The whole page, self-contained."""
+        bounds = sorted(self.contents["bounds"], key=lambda bound: -bound["epsilon"])
+        return (
+            _environment()
+            .get_template("audit.html.j2")
+            .render(
+                r=self.contents,
+                broken=self.contents["verdict"] != "consistent",
+                bounds=bounds,
+                best=bounds[0] if bounds else None,
+                widest=max([bound["against"] or 0 for bound in bounds] + [b["epsilon"] or 0 for b in bounds] + [1e-9]),
+                assumptions=sorted({bound["assumes"] for bound in bounds}),
+                roc=roc_path,
+            )
+        )
+
+    def files(self) -> dict[str, str]:
+        """Return the files of the audit's folder by name."""
+        text = json.dumps(self.contents, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return {HTML: self.html, JSON: text}
+
+    def write(self, folder: Path | str) -> Path:
+        """Write the files to a new folder in one atomic step; raise InputError when that cannot be done."""
+        return write_inside(folder, self)
+
+
+def audit_report(result: AuditResult, title: str = "Audit") -> AuditReport:
+    """Return the report on an audit."""
+    made = {"title": title, "created": datetime.now(UTC).isoformat(), "tabsynth": version("tabsynth")}
+    return AuditReport(made | result.to_dict())
+
+
+def roc_path(points: Sequence[tuple[float, float]]) -> str:
+    """Return a ROC curve as an SVG path on a 100 x 100 canvas.
+
+    >>> roc_path([(0.0, 0.0), (0.5, 0.8), (1.0, 1.0)])
+    'M0 100L50 20L100 0'
+    """
+    return "M" + "L".join(f"{round(100 * x, 2):g} {round(100 - 100 * y, 2):g}" for x, y in points)
