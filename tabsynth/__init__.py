@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tabsynth.privacy.noise import Secret
     from tabsynth.release import read_release
     from tabsynth.report import build_report
-    from tabsynth.schema import Column, Schema, read_schema, write_schema
+    from tabsynth.schema import Column, Schema
+    from tabsynth.schema_file import read_schema, write_schema
     from tabsynth.synthesizers.model import Model, fit, load
     from tabsynth.table import Table, read, split
 
@@ -78,9 +79,9 @@ _HOMES = {
     "read": "table",
     "read_policy": "policy",
     "read_release": "release",
-    "read_schema": "schema",
+    "read_schema": "schema_file",
     "split": "table",
-    "write_schema": "schema",
+    "write_schema": "schema_file",
 }
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from tabsynth.drafting import draft
 from tabsynth.errors import SchemaError
-from tabsynth.schema import Schema, read_schema
+from tabsynth.schema import Schema
+from tabsynth.schema_file import read_schema
 from tabsynth.table import Table, read
 
 PUBLISHED = "Column names and kinds were read from the table and are published."

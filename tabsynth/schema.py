@@ -13,10 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, get_args
-
-import yaml
 
 from tabsynth.errors import SchemaError
 
@@ -76,8 +73,8 @@ class Column:
             self._check_bins(self.bins)
         if self.decimals is not None and (self.kind != "float" or not 0 <= self.decimals <= 15):
             raise self._wrong("decimals belong to a float column and lie between 0 and 15")
-        if self.format is not None and self.kind != "datetime":
-            raise self._wrong("format belongs to a datetime column")
+        if self.format is not None and (self.kind != "datetime" or not isinstance(self.format, str)):
+            raise self._wrong("format belongs to a datetime column, as text")
 
     @property
     def numeric(self) -> bool:
@@ -120,7 +117,7 @@ class Column:
         return tuple(missing)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the declared facts as plain JSON values, datetimes written in the column's format."""
+        """Return the declared facts as plain JSON values, datetimes in ISO form."""
         plain: dict[str, Any] = {"name": self.name, "kind": self.kind}
         if self.roles:
             plain["role"] = self.roles[0] if len(self.roles) == 1 else list(self.roles)
@@ -136,7 +133,7 @@ class Column:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Column:
         """Read a column from plain values; raise SchemaError naming the column and the rule."""
-        name = plain.get("name")
+        name = plain.get("name") if isinstance(plain, Mapping) else None
         if not isinstance(name, str) or not name:
             raise SchemaError("Every column of a schema needs a name, written as text.")
         known = {"role", "nullable"} | {field.name for field in fields(cls)} - {"roles"}
@@ -171,8 +168,8 @@ class Column:
     def _check_bins(self, bins: tuple[float, ...]) -> None:
         if self.bounds is None:
             raise self._wrong("bins need bounds")
-        if len(bins) < 2 or any(a >= b for a, b in pairwise(bins)):
-            raise self._wrong("bins must be at least two increasing edges")
+        if len(bins) < 2 or not all(map(math.isfinite, bins)) or any(a >= b for a, b in pairwise(bins)):
+            raise self._wrong("bins must be at least two increasing edges, all finite")
         if bins[0] > self.bounds[0] or bins[-1] < self.bounds[1]:
             raise self._wrong("bins must cover the bounds")
 
@@ -254,8 +251,8 @@ class Schema:
         return tuple((column.name, fact) for column in self.columns for fact in column.undeclared())
 
     def with_columns(self, *columns: Column) -> Schema:
-        """Return the schema with the columns of these names replaced."""
-        new = {column.name: column for column in columns}
+        """Return the schema with the columns of these names replaced; raise SchemaError for an unknown name."""
+        new = {self[column.name].name: column for column in columns}
         return replace(self, columns=tuple(new.get(column.name, column) for column in self.columns))
 
     def with_target(self, name: str) -> Schema:
@@ -287,6 +284,8 @@ class Schema:
         if not all(isinstance(value, int) and not isinstance(value, bool) for value in given.values()):
             raise SchemaError("rows and rows_per_unit must be whole numbers.")
         missing = plain.get("missing", MISSING_TEXTS)
+        if not isinstance(missing, list | tuple):
+            raise SchemaError("missing must be a list of texts.")
         return cls(columns, missing=tuple(map(str, missing)), **given)
 
     def fingerprint(self) -> str:
@@ -295,82 +294,20 @@ class Schema:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def read_schema(path: Path | str) -> Schema:
-    """Read a schema from a YAML or JSON file; raise SchemaError naming the file and the rule."""
-    path = Path(path)
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except FileNotFoundError:
-        raise SchemaError(f"{path}: no such schema file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SchemaError(f"{path}: not a readable YAML or JSON file ({type(error).__name__}).") from None
-    try:
-        return Schema.from_dict(plain)
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error}") from None
-
-
-def write_schema(schema: Schema, path: Path | str) -> None:
-    """Write a schema as JSON or, for any other ending, YAML."""
-    path = Path(path)
-    as_json = path.suffix == ".json"
-    text = json.dumps(schema.to_dict(), indent=2, ensure_ascii=False) if as_json else schema_yaml(schema)
-    path.write_text(text, encoding="utf-8")
-
-
-def schema_yaml(schema: Schema) -> str:
-    """Return the schema as YAML text, one line a fact."""
-    return yaml.safe_dump(schema.to_dict(), sort_keys=False, allow_unicode=True, width=10_000)
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a schema file."""
-    role = {"enum": list(ROLES)}
-    value = {"type": ["number", "string"]}
-    column = {
-        "type": "object",
-        "required": ["name", "kind"],
-        "additionalProperties": False,
-        "properties": {
-            "name": {"type": "string", "minLength": 1},
-            "kind": {"enum": list(KINDS)},
-            "role": {"anyOf": [role, {"type": "array", "items": role}]},
-            "nullable": {"type": ["boolean", "null"]},
-            "categories": {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1},
-            "bounds": {"type": "array", "items": value, "minItems": 2, "maxItems": 2},
-            "decimals": {"type": "integer", "minimum": 0, "maximum": 15},
-            "format": {"type": "string"},
-            "bins": {"type": "array", "items": value, "minItems": 2},
-        },
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "tabsynth schema",
-        "description": "The public description of a private table. Everything written here is published.",
-        "type": "object",
-        "required": ["columns"],
-        "additionalProperties": False,
-        "properties": {
-            "rows": {"type": "integer", "minimum": 1},
-            "rows_per_unit": {"type": "integer", "minimum": 1},
-            "missing": {"type": "array", "items": {"type": "string"}},
-            "columns": {"type": "array", "items": column, "minItems": 1},
-        },
-    }
-
-
 def _column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a column's plain values into constructor arguments."""
     values = {key: value for key, value in plain.items() if key != "role"}
-    role = plain.get("role", ())
-    values["roles"] = (role,) if isinstance(role, str) else tuple(role or ())
+    role = plain.get("role") or ()
+    values["roles"] = tuple(role) if isinstance(role, list | tuple) else (role,)
+    if isinstance(named := values.get("categories"), list) and any(isinstance(value, bool) for value in named):
+        raise SchemaError(f"Column {name!r}: YAML reads an unquoted yes, no, true or false as a boolean; quote it.")
     try:
         if values.get("categories") is not None:
             values["categories"] = tuple(map(str, _as_list(values["categories"])))
         for fact in ("bounds", "bins"):
             if values.get(fact) is not None:
                 values[fact] = tuple(_axis_value(plain["kind"], value) for value in _as_list(values[fact]))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SchemaError(f"Column {name!r}: bounds, bins and categories are lists of values of its kind.") from None
     if values.get("bounds") is not None and len(values["bounds"]) != 2:
         raise SchemaError(f"Column {name!r}: bounds must be two values, the smaller one first.")

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from tabsynth.cli import run
-from tabsynth.schema import Column, Schema, write_schema
+from tabsynth.schema import Column, Schema
+from tabsynth.schema_file import write_schema
 
 CANARY = "zq7-private-value"
 SCHEMA = Schema(

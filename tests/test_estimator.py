@@ -123,11 +123,11 @@ def test_missing_domains_are_an_error_under_a_budget_unless_discovered() -> None
 def test_bad_input_charges_nothing() -> None:
     ledger = Ledger(Budget(1.0, 1e-6))
     bad = _people().assign(age=999)
-    with pytest.raises(TableError, match="'age'.*outside the declared bounds"):
+    with pytest.raises(TableError, match=r"'age'.*outside the declared bounds"):
         TabularSynthesizer("independent", schema=SCHEMA, ledger=ledger).fit(bad)
     with pytest.raises(SchemaError, match="No column 'wage'"):
         TabularSynthesizer("independent", schema=SCHEMA, target="wage", ledger=ledger).fit(_people())
-    with pytest.raises(InputError, match="No synthesizer 'ctgn'. Installed: .*ctgan.*independent"):
+    with pytest.raises(InputError, match=r"No synthesizer 'ctgn'. Installed: .*ctgan.*independent"):
         TabularSynthesizer("ctgn", schema=SCHEMA, ledger=ledger).fit(_people())
     assert ledger.charges == ()
 
@@ -136,7 +136,7 @@ def test_bad_input_charges_nothing() -> None:
     ("epsilon", "delta"), [(0.0, 1e-6), (-1.0, 1e-6), (float("nan"), 1e-6), (1.0, 1.5), (1.0, -0.1)]
 )
 def test_a_budget_out_of_range_is_named(epsilon: float, delta: float) -> None:
-    with pytest.raises(InputError, match="epsilon|delta"):
+    with pytest.raises(InputError, match=r"epsilon|delta"):
         TabularSynthesizer("independent", epsilon=epsilon, delta=delta, schema=SCHEMA).fit(_people())
 
 

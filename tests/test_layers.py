@@ -16,7 +16,7 @@ import tabsynth
 LAYERS = (
     ("errors", "_check", "registry"),
     ("schema", "files"),
-    ("table", "datasets"),
+    ("table", "datasets", "schema_file"),
     ("privacy", "encoding", "drafting"),
     ("training", "intake", "progress", "graphical"),
     ("synthesizers", "metrics"),

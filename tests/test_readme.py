@@ -11,7 +11,7 @@ import pytest
 
 from tabsynth import datasets
 from tabsynth.cli import run
-from tabsynth.schema import write_schema
+from tabsynth.schema_file import write_schema
 from tabsynth.synthesizers.ctgan import CTGAN
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,76 @@
+"""A schema as a file: YAML or JSON in and out, and the JSON Schema that both follow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tabsynth.errors import SchemaError
+from tabsynth.schema import KINDS, ROLES, Schema
+
+
+def read_schema(path: Path | str) -> Schema:
+    """Read a schema from a YAML or JSON file; raise SchemaError naming the file and the rule."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        plain = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise SchemaError(f"{path}: no such schema file.") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SchemaError(f"{path}: not a readable YAML or JSON file ({type(error).__name__}).") from None
+    try:
+        return Schema.from_dict(plain)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from None
+
+
+def write_schema(schema: Schema, path: Path | str) -> None:
+    """Write a schema as JSON or, for any other ending, YAML."""
+    path = Path(path)
+    text = json.dumps(schema.to_dict(), indent=2, ensure_ascii=False) if path.suffix == ".json" else schema_yaml(schema)
+    path.write_text(text, encoding="utf-8")
+
+
+def schema_yaml(schema: Schema) -> str:
+    """Return the schema as YAML text, one line a fact."""
+    return yaml.safe_dump(schema.to_dict(), sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a schema file."""
+    role = {"enum": list(ROLES)}
+    value = {"type": ["number", "string"]}
+    column = {
+        "type": "object",
+        "required": ["name", "kind"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string", "minLength": 1},
+            "kind": {"enum": list(KINDS)},
+            "role": {"anyOf": [role, {"type": "array", "items": role}]},
+            "nullable": {"type": ["boolean", "null"]},
+            "categories": {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1},
+            "bounds": {"type": "array", "items": value, "minItems": 2, "maxItems": 2},
+            "decimals": {"type": "integer", "minimum": 0, "maximum": 15},
+            "format": {"type": "string"},
+            "bins": {"type": "array", "items": value, "minItems": 2},
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "tabsynth schema",
+        "description": "The public description of a private table. Everything written here is published.",
+        "type": "object",
+        "required": ["columns"],
+        "additionalProperties": False,
+        "properties": {
+            "rows": {"type": "integer", "minimum": 1},
+            "rows_per_unit": {"type": "integer", "minimum": 1},
+            "missing": {"type": "array", "items": {"type": "string"}},
+            "columns": {"type": "array", "items": column, "minItems": 1},
+        },
+    }
