@@ -39,7 +39,7 @@ from tabsynth.release import (
 from tabsynth.release import folder as folders
 from tabsynth.release.card import escape
 from tabsynth.release.provenance import policy_fingerprint
-from tabsynth.release.words import certainty, claim_in_words
+from tabsynth.privacy.words import certainty, claim_in_words
 from tabsynth.schema import Column, Schema, Unit
 
 HOSTILE = "a|b <script>alert(1)</script> `x` *y* [z](javascript:w)"

@@ -52,6 +52,8 @@ class Ledger:
         self._closed = False
         self._file: LedgerFile | None = None
         self._fit = 1
+        self._set_aside = 0.0
+        self._attempts: int | None = None
 
     @classmethod
     def open(
@@ -144,7 +146,23 @@ class Ledger:
         mu = accounting.gaussian_mu(Budget(self.budget.epsilon, self.budget.delta * (1 - DISCOVERY_DELTA_SHARE)))
         if mu == 0:
             raise InputError("A Gaussian measurement needs a delta above 0 in the budget.")
-        return 1 / (mu * math.sqrt(share))
+        return 1 / (mu * math.sqrt(share * (1 - self._set_aside)))
+
+    def set_aside(self, share: float) -> float:
+        """Keep `share` of the budget's mu squared from the fit, and return the noise multiplier that it is worth.
+
+        Whoever calls this charges for it at once, before the fit: its shares, and what is left at its end, are then
+        of the remainder. Without a budget: 0.0.
+
+        Raises InputError unless the share lies between 0 and 1, and LedgerError after the first charge.
+        """
+        if not 0 < share < 1:
+            raise InputError(f"share must lie between 0 and 1; got {share!r}.")
+        if self._charges or self._closed or self._set_aside:
+            raise LedgerError("A share of the budget is set aside once, before the first charge.")
+        noise = self.sigma(share)
+        self._set_aside = share
+        return noise
 
     def spend_rest(self, event_of: Callable[[float], Any], *, why: str) -> float:
         """Charge the event of the smallest noise multiplier that still fits, close the ledger and return it.
@@ -173,6 +191,25 @@ class Ledger:
             if self._file:
                 self._file.remark(self._fit, "note", text)
             self._notes.append(text)
+
+    @property
+    def attempts(self) -> int | None:
+        """The number of this fit's latest attempt at a gate, among all of the file's; None where none is counted."""
+        return self._attempts
+
+    def attempt(self) -> int | None:
+        """Count an attempt at a gate, before the gate looks, and return its number; None without a file to count in."""
+        if self._file:
+            with self._held():
+                self._file.remark(self._fit, "attempt", "held against the gate")
+                self._attempts = self._file.attempts
+        return self._attempts
+
+    def decided(self, decision: str) -> None:
+        """Write down what the gate said of the latest attempt."""
+        if self._file:
+            with self._held():
+                self._file.remark(self._fit, "decision", decision)
 
     def mark_not_private(self, why: str) -> None:
         """Say, for good, that the charges no longer bound what leaks; call it before anything is let out.
@@ -220,17 +257,30 @@ class Ledger:
         own = math.fsum(charge.delta for charge in self._charges)
         return accounting.tpr_at_fpr((charge.event for charge in self._charges), fpr, own)
 
-    def explain(self) -> str:
-        """Say in plain words what the charges mean for one unit: an attacker's best odds, and the catch at 1% FPR."""
+    def auc(self) -> float:
+        """Return the largest area under the ROC curve that the charges allow a membership attack."""
         if not self.private:
-            return "Not private: nothing bounds what an attacker can learn about one unit (epsilon is infinite)."
+            return 1.0
+        own = math.fsum(charge.delta for charge in self._charges)
+        return accounting.largest_auc((charge.event for charge in self._charges), own)
+
+    def odds(self) -> tuple[float, float]:
+        """Return what the charges allow an attacker at most: the share of right guesses at 50:50, and TPR at 1% FPR."""
+        if not self.private:
+            return 1.0, 1.0
         own = math.fsum(charge.delta for charge in self._charges)
         advantage = min(1.0, accounting.delta_of((charge.event for charge in self._charges), 0.0) + own)
-        spent = self.spent
+        return (1 + advantage) / 2, self.tpr_at_fpr(0.01)
+
+    def explain(self, unit: str = "one unit") -> str:
+        """Say in plain words what the charges mean for one unit: an attacker's best odds, and the catch at 1% FPR."""
+        if not self.private:
+            return f"Not private: nothing bounds what an attacker can learn about {unit} (epsilon is infinite)."
+        spent, (guessed, found) = self.spent, self.odds()
         return (
             f"epsilon {spent.epsilon:.3g} at delta {spent.delta:g}: an attacker who knows everything except whether "
-            f"one unit was in the table, and starts at 50:50, is right at most {(1 + advantage) / 2:.1%} of the time; "
-            f"with 1% false alarms, at most {self.tpr_at_fpr(0.01):.1%} of those in the table are found."
+            f"{unit} was in the table, and starts at 50:50, is right at most {guessed:.1%} of the time; "
+            f"with 1% false alarms, at most {found:.1%} of those in the table are found."
         )
 
     def __repr__(self) -> str:

@@ -1,10 +1,11 @@
 """The ledger as a file beside the data: all fits on one data source, under one lifetime budget.
 
 The first line holds the lifetime budget and a commitment to the data source: an HMAC of its bytes under the ledger's
-key, which says nothing to who lacks the key. Each fit then writes a line when it starts, one line per charge, and its
-remarks. A charge is on disk before the mechanism runs, and it is checked against the lifetime budget together with all
-charges of all fits, composed at once, under a lock that spans reading, checking and writing: two processes that race
-never overspend. See `chain` for how the lines are kept and what is detected.
+key, which says nothing to who lacks the key. Each fit then writes a line when it starts, one line per charge, its
+remarks, and one line each time its rows are held against a gate. A charge is on disk before the mechanism runs, and it
+is checked against the lifetime budget together with all charges of all fits, composed at once, under a lock that spans
+reading, checking and writing: two processes that race never overspend. See `chain` for how the lines are kept and what
+is detected.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ from tabsynth.privacy.events import Charge
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What one fit wrote: its budget, its charges and remarks, and whether it came to its end."""
+    """What one fit wrote: its budget, its charges and remarks, and whether it came to its end.
+
+    `attempts` counts how often its rows were held against a gate, `decisions` what the gate said; an attempt without a
+    decision was interrupted.
+    """
 
     number: int
     budget: Budget | None
@@ -35,6 +40,8 @@ class Fit:
     notes: tuple[str, ...]
     not_private: tuple[str, ...]
     closed: bool
+    attempts: int = 0
+    decisions: tuple[str, ...] = ()
 
     @property
     def private(self) -> bool:
@@ -127,8 +134,13 @@ class LedgerFile:
         self._chain.append("charge", fit=fit, event=event, why=charge.why, delta=charge.delta, closes=closes)
 
     def remark(self, fit: int, kind: str, text: str) -> None:
-        """Write a `note`, why a fit is `not private`, or that it is `closed`."""
+        """Write a `note`, why a fit is `not private`, that it is `closed`, an `attempt` at a gate or its `decision`."""
         self._chain.append(kind, fit=fit, text=text)
+
+    @property
+    def attempts(self) -> int:
+        """How often rows of any fit were held against a gate."""
+        return [line["kind"] for line in self._chain.lines].count("attempt")
 
     def affords(self, charge: Charge) -> bool:
         """Whether the lifetime budget holds this charge and all charges of all fits together."""
@@ -172,6 +184,8 @@ def _fit(number: int, own: list[dict[str, Any]]) -> Fit:
         notes=tuple(line["text"] for line in own if line["kind"] == "note"),
         not_private=tuple(line["text"] for line in own if line["kind"] == "not private"),
         closed=any(line["closes"] for line in charges) or any(line["kind"] == "closed" for line in own),
+        attempts=[line["kind"] for line in own].count("attempt"),
+        decisions=tuple(line["text"] for line in own if line["kind"] == "decision"),
     )
 
 

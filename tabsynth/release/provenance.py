@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from tabsynth.policy import Check, Verdict
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.release.words import claim_in_words, unit_in_words
+from tabsynth.privacy.words import claim_in_words, unit_in_words
 from tabsynth.schema import Schema
 
 FORMAT_VERSION = 1

@@ -16,7 +16,7 @@ from tabsynth.policy import Verdict
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.release.gate import refusals
 from tabsynth.release.provenance import generator, plain
-from tabsynth.release.words import claim_in_words, unit_in_words
+from tabsynth.privacy.words import claim_in_words, unit_in_words
 from tabsynth.report.associations import associations
 from tabsynth.report.distributions import distribution
 

@@ -40,15 +40,19 @@ def claim_in_words(ledger: Ledger, unit: Unit) -> tuple[str, ...]:
             "Nothing limits what the rows may reveal about a person of the private table. The checks are attempts to "
             "find a leak; that they found none proves nothing about an attack that was not tried.",
         )
-    epsilon, delta = ledger.spent.epsilon, ledger.spent.delta
+    epsilon, delta, whom = ledger.spent.epsilon, ledger.spent.delta, unit_in_words(unit)
+    verb = "were" if unit.column else "was"
+    guessed, found = ledger.odds()
     return (
         f"Differentially private with epsilon = {epsilon:.4g} and delta = {delta:.2g}, "
-        f"for adding or removing {unit_in_words(unit)} of the private table.",
-        f"A reader who holds it as likely as not that someone's data were used can become at most "
-        f"{_percent(certainty(epsilon))} sure of it from this release, whatever else is known to that reader, "
+        f"for adding or removing {whom} of the private table.",
+        f"A reader who holds it as likely as not that {whom} {verb} used can become at most "
+        f"{percent(certainty(epsilon))} sure of it from this release, whatever else is known to that reader, "
         f"apart from a failure of probability {delta:.2g}.",
-        f"An attack that wrongly accuses 1 in 100 outsiders can find at most "
-        f"{_percent(ledger.tpr_at_fpr(0.01))} of those whose data were used.",
+        f"An attacker who knows everything else about the table, and starts at 50:50, is right about it at most "
+        f"{percent(guessed)} of the time.",
+        f"An attack that wrongly accuses 1 in 100 outsiders can find at most {percent(found)} of those whose data "
+        "were used.",
         strength(epsilon),
     )
 
@@ -64,7 +68,10 @@ def strength(epsilon: float) -> str:
     return "By the common reading (epsilon above 10) this number by itself protects little."
 
 
-def _percent(share: float) -> str:
-    """Write a share as a percentage that never rounds up to certainty."""
-    percent = 100 * share
-    return f"{percent:.1f}%" if percent < 99.9 else "more than 99.9%"
+def percent(share: float) -> str:
+    """Write a share as a percentage that never rounds up to certainty.
+
+    >>> percent(0.575), percent(0.99996)
+    ('57.5%', 'nearly 100%')
+    """
+    return f"{share:.1%}" if share < 0.9995 else "nearly 100%"
