@@ -16,11 +16,11 @@ privacy unit can move the answer, which is the unit's number of rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from dp_accounting import DpEvent, LaplaceDpEvent, NonPrivateDpEvent
+from dp_accounting import ComposedDpEvent, DpEvent, LaplaceDpEvent, NonPrivateDpEvent
 from numpy.typing import NDArray
 from opendp import domains, measurements, measures, metrics
 from opendp.mod import Measurement, enable_features
@@ -80,6 +80,40 @@ def noisy_count(
         why=why,
     )
     return float(answer[0])
+
+
+def noisy_histograms_for_the_rest(
+    counts: Sequence[Callable[[], NDArray[np.int64]]],
+    *,
+    weights: Sequence[float],
+    sensitivity: int = 1,
+    ledger: Ledger,
+    secret: Secret,
+    why: str,
+) -> list[tuple[NDArray[np.float64], float]]:
+    """Return several histograms, each with the scale of its noise in rows, for all that the ledger has left.
+
+    A histogram's share of what is left (of mu squared) is in proportion to its weight. The ledger is closed when this
+    returns, so nothing can be measured after it.
+
+    Formal guarantee: that of `noisy_histogram` for each, composed; charged as one event before any of `counts` is
+    called, with the smallest noise that fits.
+
+    Raises BudgetExceeded or LedgerError, and then none of `counts` was called.
+    """
+    relative = [1 / math.sqrt(weight) for weight in weights]
+
+    def event_of(sigma: float) -> DpEvent:
+        if sigma == 0:
+            return NonPrivateDpEvent()
+        return ComposedDpEvent([_gaussian_event(sigma * times, sensitivity) for times in relative])
+
+    sigma = ledger.spend_rest(event_of, why=why)
+    if secret.fixed_seed:
+        ledger.mark_not_private(f"The noise of {why!r} comes from a fixed seed.")
+    scales = [sigma * times * sensitivity for times in relative]
+    noisy = [_discrete_gaussian(count(), scale, secret) for count, scale in zip(counts, scales, strict=True)]
+    return [(answered(answer.astype(np.float64), why=why), scale) for answer, scale in zip(noisy, scales, strict=True)]
 
 
 def noisy_categories(
