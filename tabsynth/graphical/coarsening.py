@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+from tabsynth.privacy.marginals import Marginal
+from tabsynth.schema import Column
 
 LEAST = 0.25  # of an even group's mass: what a group of neighbouring bins holds at least
 CLEAR = 3.0  # standard deviations of the noise above which a category keeps a group of its own
@@ -48,11 +54,73 @@ def heaviest(counts: NDArray[np.float64], most: int, scale: float) -> NDArray[np
     return groups
 
 
-def grouped(counts: NDArray[np.float64], groups: tuple[NDArray[np.int64], ...]) -> NDArray[np.float64]:
-    """Return counts summed by group along every axis."""
+def grouped(counts: NDArray[np.float64], groups: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Return counts summed by group along every axis.
+
+    >>> grouped(np.array([[1.0, 2.0, 3.0]]), [np.array([0]), np.array([0, 1, 0])])
+    array([[4., 2.]])
+    """
     for axis, of_axis in enumerate(groups):
         size = int(of_axis.max()) + 1
-        if size < counts.shape[axis] or counts.shape[axis] != len(of_axis):
+        if size < len(of_axis):
             summing = (np.arange(size)[:, None] == of_axis).astype(np.float64)
             counts = np.moveaxis(np.tensordot(summing, counts, axes=(1, axis)), 0, axis)
     return counts
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Codes:
+    """Every column's tokens merged into codes, and codes into groups, level by level, the finest first.
+
+    `groups[column]` is the code of each token; `levels[level][column]` the group of each code.
+    """
+
+    groups: tuple[NDArray[np.int64], ...]
+    levels: tuple[tuple[NDArray[np.int64], ...], ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of codes of every column."""
+        return tuple(int(group.max()) + 1 for group in self.groups)
+
+    def apply(self, tokens: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return rows of tokens as rows of codes."""
+        codes = [group[tokens[:, column]] for column, group in enumerate(self.groups)]
+        return np.stack(codes, axis=1).astype(np.int32)
+
+    def within(self, column: int, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the distribution of a column's tokens within each of its codes, shape (codes, tokens).
+
+        Where the tokens' probabilities say nothing about a code, its tokens are alike.
+        """
+        held = np.arange(self.sizes[column])[:, None] == self.groups[column]
+        mass = np.where(held, probabilities, 0.0)
+        mass = np.where(mass.sum(axis=1, keepdims=True) > 0, mass, held)
+        return np.asarray(mass / mass.sum(axis=1, keepdims=True))
+
+
+def codes_of(columns: Sequence[Column], ones: Sequence[Marginal], most: Sequence[int]) -> Codes:
+    """Return at most about `most[0]` codes a column and `most[1]`, ... groups of them, from noisy one-way counts.
+
+    Numbers are merged with their neighbours; categories that are rare, or lost in the noise, with one another. A token
+    for missing values stays by itself.
+    """
+    groups, levels = [], []
+    for column, one in zip(columns, ones, strict=True):
+        counts = one.counts
+        groups.append(_merged(column, one.probabilities(), counts, most[0], one.scale))
+        shares, summed = (grouped(values, (groups[-1],)) for values in (one.probabilities(), counts))
+        levels.append([_merged(column, shares, summed, size, 0.0) for size in most])
+    return Codes(tuple(groups), tuple(zip(*levels, strict=True)))
+
+
+def _merged(
+    column: Column, shares: NDArray[np.float64], counts: NDArray[np.float64], most: int, scale: float
+) -> NDArray[np.int64]:
+    """Return one column's groups."""
+    if not column.numeric:
+        return heaviest(counts, most, scale) if scale or len(counts) > most else np.arange(len(counts))
+    if not column.nullable:
+        return neighbouring(shares, most)
+    values = neighbouring(shares[:-1], most)
+    return np.append(values, values.max() + 1)

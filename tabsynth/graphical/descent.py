@@ -1,0 +1,174 @@
+"""Estimation of a graphical model by mirror descent: algorithm 1 of McKenna, Sheldon and Miklau (arXiv 1901.09136).
+
+The model is kept as the buckets of variable elimination: every column with the neighbours that it has when it is
+eliminated. A pass up the buckets turns log potentials into conditionals, a pass down turns these into marginals. What
+is measured may be coarser than what is modelled: within a group of tokens the model has the largest entropy that other
+measurements leave it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabsynth.graphical.elimination import Clique, Factor, order_and_cells
+
+Floats = NDArray[np.float64]
+GROW, SHRINK = 1.2, 0.5  # of the step, after one that was taken and one that was not
+SETTLED = 1e-4  # of the loss: when PATIENCE steps together gain less, the descent ends
+PATIENCE = 25
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Measurement:
+    """Noisy counts over `columns`, an axis each, with the noise's standard deviation in rows (a number, or per count).
+
+    `groups` says, per column, which count each of its tokens belongs to.
+    """
+
+    columns: Clique
+    groups: tuple[NDArray[np.int64], ...]
+    counts: Floats
+    scale: Floats | float
+
+
+def estimate(
+    measurements: Sequence[Measurement], sizes: Sequence[int], total: float, iterations: int = 1000
+) -> tuple[Factor, ...]:
+    """Return the log potentials of the model of `total` rows that is nearest to the measurements.
+
+    Nearest is by squares in units of the noise. The descent starts from uniform columns and takes at most `iterations`
+    steps. Exact counts are weighted as if each had noise of a hundredth of its own scatter.
+    """
+    buckets = _buckets([measured.columns for measured in measurements], sizes)
+    fits = [_Fit.of(measured, buckets, sizes) for measured in measurements]
+    potentials = [np.zeros(bucket.shape) for bucket in buckets]
+    marginals = _marginals(buckets, potentials, total)
+    loss, gradient = _loss(fits, marginals)
+    step, earlier = 1 / (total * max(fit.curvature for fit in fits)), [math.inf]
+    for done in range(iterations):
+        moved = [potential - step * slope for potential, slope in zip(potentials, gradient, strict=True)]
+        there = _marginals(buckets, moved, total)
+        new_loss, new_gradient = _loss(fits, there)
+        gain = sum(np.vdot(g, m - t) for g, m, t in zip(gradient, marginals, there, strict=True))
+        if loss - new_loss < 0.5 * step * gain:
+            step *= SHRINK
+            continue
+        potentials, marginals, loss, gradient = moved, there, new_loss, new_gradient
+        step *= GROW
+        if done % PATIENCE == 0:
+            if earlier[-1] - loss <= SETTLED * loss:
+                break
+            earlier.append(loss)
+    return tuple(
+        Factor(
+            (*bucket.parents, bucket.column), potential.reshape([sizes[c] for c in (*bucket.parents, bucket.column)])
+        )
+        for bucket, potential in zip(buckets, potentials, strict=True)
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Bucket:
+    """A column and its neighbours when it is eliminated, cells of shape (cells of the parents, size of the column).
+
+    `above` is the place of the bucket that its sum goes to, -1 where there is none, and `into` says, for every cell
+    there, which cell of the sum it takes.
+    """
+
+    column: int
+    parents: Clique
+    shape: tuple[int, int]
+    above: int
+    into: NDArray[np.int64]
+
+
+def _buckets(cliques: Sequence[Clique], sizes: Sequence[int]) -> list[_Bucket]:
+    """Return the buckets in the order of elimination."""
+    order, _ = order_and_cells(cliques, sizes)
+    scopes = [set(clique) for clique in cliques]
+    place = {column: index for index, column in enumerate(order)}
+    parents: list[Clique] = []
+    for column in order:
+        joined = [scope for scope in scopes if column in scope]
+        near = set().union(*joined) - {column}
+        scopes = [scope for scope in scopes if column not in scope] + [near]
+        parents.append(tuple(sorted(near)))
+    buckets = []
+    for column, own in zip(order, parents, strict=True):
+        above = min((place[parent] for parent in own), default=-1)
+        scope = (*parents[above], order[above]) if own else ()
+        into = _cells(own, scope, sizes, None) if own else np.zeros(0, np.int64)
+        shape = (math.prod(sizes[parent] for parent in own), sizes[column])
+        buckets.append(_Bucket(column, own, shape, above, into))
+    return buckets
+
+
+def _cells(
+    columns: Clique, scope: Clique, sizes: Sequence[int], groups: Sequence[NDArray[np.int64]] | None
+) -> NDArray[np.int64]:
+    """Return, for every cell over `scope`, the cell over `columns` that it belongs to, tokens by group if given."""
+    cell = np.zeros([1] * len(scope), np.int64)
+    for which, column in enumerate(columns):
+        tokens = np.arange(sizes[column]) if groups is None else groups[which]
+        along = [1] * len(scope)
+        along[scope.index(column)] = sizes[column]
+        cell = cell * (int(tokens.max()) + 1) + tokens.reshape(along)
+    return np.ascontiguousarray(np.broadcast_to(cell, [sizes[column] for column in scope])).ravel()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Fit:
+    """A measurement against the model: the bucket that holds it, and the count that every cell there belongs to."""
+
+    bucket: int
+    cell: NDArray[np.int64]
+    counts: Floats
+    weights: Floats
+    curvature: float
+
+    @classmethod
+    def of(cls, measured: Measurement, buckets: Sequence[_Bucket], sizes: Sequence[int]) -> _Fit:
+        """Place a measurement in the bucket of the first of its columns to be eliminated."""
+        which = next(place for place, bucket in enumerate(buckets) if bucket.column in measured.columns)
+        cell = _cells(measured.columns, (*buckets[which].parents, buckets[which].column), sizes, measured.groups)
+        exact = 0.01 * math.sqrt(max(float(measured.counts.mean()), 1.0))
+        weights = np.broadcast_to(1 / np.maximum(measured.scale, exact) ** 2, measured.counts.shape).ravel()
+        return cls(which, cell, measured.counts.ravel(), weights, float(weights.max()))
+
+
+def _marginals(buckets: Sequence[_Bucket], potentials: Sequence[Floats], total: float) -> list[Floats]:
+    """Return the expected counts of every bucket's cells."""
+    logs = [potential.copy() for potential in potentials]
+    given: list[Floats] = []
+    for bucket, log in zip(buckets, logs, strict=True):
+        peak = log.max(axis=1, keepdims=True)
+        weight = np.exp(log - peak)
+        mass = weight.sum(axis=1, keepdims=True)
+        given.append(weight / mass)
+        if bucket.above >= 0:
+            logs[bucket.above] += (peak + np.log(mass)).ravel()[bucket.into].reshape(buckets[bucket.above].shape)
+    found = given
+    for place in range(len(buckets) - 1, -1, -1):
+        bucket = buckets[place]
+        if bucket.above >= 0:
+            parents = np.bincount(bucket.into, found[bucket.above].ravel(), bucket.shape[0])
+            found[place] = given[place] * parents[:, None]
+        else:
+            found[place] = given[place] * total
+    return found
+
+
+def _loss(fits: Sequence[_Fit], marginals: Sequence[Floats]) -> tuple[float, list[Floats]]:
+    """Return half the weighted squares of what the model misses, and the slope of that by the marginals."""
+    loss, slopes = 0.0, [np.zeros(marginal.shape) for marginal in marginals]
+    for fit in fits:
+        missed = np.bincount(fit.cell, marginals[fit.bucket].ravel(), len(fit.counts)) - fit.counts
+        pull = missed * fit.weights
+        loss += 0.5 * float(np.vdot(missed, pull))
+        slopes[fit.bucket] += pull[fit.cell].reshape(slopes[fit.bucket].shape)
+    return loss, slopes

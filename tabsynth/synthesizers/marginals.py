@@ -1,0 +1,170 @@
+"""`marginals`: select, measure, estimate, sample. Noisy low-order marginals and the graphical model that fits them.
+
+After MST and AIM (McKenna, Miklau and Sheldon, arXiv 2108.04978 and 2201.12677), with three changes: the declared
+target takes part in what is measured, since its name is public; columns are measured together at the coarseness that
+pays for its noise; and several marginals are chosen between two estimates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.errors import ModelError
+from tabsynth.graphical.coarsening import codes_of
+from tabsynth.graphical.descent import estimate
+from tabsynth.graphical.elimination import Conditional, conditionals
+from tabsynth.graphical.sampling import sample
+from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.marginals import Marginal, one_way
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.marginals_study import Query, Study, Taste, with_target
+from tabsynth.table import Table
+
+
+class MarginalsSampler(Sampler):
+    """Draws codes column by column from conditional tables, and then each code's token."""
+
+    def __init__(self, schema: Schema, chain: Sequence[Conditional], within: Sequence[NDArray[np.float64]]):
+        self.schema = schema
+        self._encoder = Encoder(schema)
+        self._chain = tuple(chain)
+        self._within = tuple(within)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Return rows of the graphical model; places within bins are uniform."""
+        columns = len(self._within)
+        tokens_of = [Conditional(columns + column, (column,), table) for column, table in enumerate(self._within)]
+        sizes = [size for side in (0, 1) for size in (table.shape[side] for table in self._within)]
+        drawn = sample([*self._chain, *tokens_of], sizes, rows, rng)
+        return self._encoder.decode(drawn[:, columns:], rng)
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the chain of columns with their parents, and all tables."""
+        links = [{"column": link.column, "parents": list(link.parents)} for link in self._chain]
+        tables = {f"link.{place}": link.table for place, link in enumerate(self._chain)}
+        return {"chain": links}, tables | {f"within.{column}": table for column, table in enumerate(self._within)}
+
+    @classmethod
+    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Return the sampler with this chain and these tables."""
+        chain = [
+            Conditional(int(link["column"]), tuple(map(int, link["parents"])), arrays[f"link.{place}"])
+            for place, link in enumerate(values["chain"])
+        ]
+        return cls(schema, chain, [arrays[f"within.{column}"] for column in range(len(chain))])
+
+
+@dataclass(frozen=True, slots=True)
+class Marginals:
+    """Settings of the graphical model.
+
+    Numbers are cut into about `bins` bins; columns are modelled in at most about `codes[0]` codes and measured together
+    at any of the `codes`. The budget goes to `discovery`, to `one_way` counts, to every column beside the `target`, to
+    `selection`, to a `forest` of pairs, and the rest to `pairs` further pairs in `rounds` rounds, the model estimated
+    anew before each. `cells` bounds every table of the model, and so its memory.
+    """
+
+    bins: int = 64
+    codes: tuple[int, ...] = (24, 10, 5)
+    discovery: float = 0.1
+    one_way: float = 0.1
+    target: float = 0.15
+    selection: float = 0.08
+    forest: float = 0.28
+    pairs: int = 15
+    rounds: int = 3
+    target_bonus: float = 1.5
+    iterations: int = 1000
+    cells: int = 50_000
+
+    name: ClassVar[str] = "marginals"
+    sampler: ClassVar[type[Sampler]] = MarginalsSampler
+
+    def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
+        """Measure and estimate; see `Synthesizer.fit`.
+
+        Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
+        """
+        refuse_hopeless(table.schema, ledger, self.one_way)
+        table = bound_contributions(table, secret)
+        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
+        encoder = Encoder(known.schema)
+        tokens = encoder.encode(table.private).tokens
+        unit = table.schema.unit.rows
+        measured = partial(one_way, share=self.one_way, rows_per_unit=unit, ledger=ledger, secret=secret)
+        ones = measured(tokens, encoder.sizes, encoder.names)
+        codes = codes_of(known.schema.modelled, ones, self.codes)
+        study = Study(codes.apply(tokens), codes, encoder.names, known.rows, unit, ledger, secret)
+        self._learn(study, ones, _place(encoder.names, known.schema.target), progress)
+        model = estimate(study.measurements, codes.sizes, known.rows, self.iterations)
+        progress(self.rounds + 2, self.rounds + 2, {})
+        within = [codes.within(column, one.probabilities()) for column, one in enumerate(ones)]
+        return MarginalsSampler(known.schema, conditionals(model, codes.sizes), within)
+
+    def _learn(self, study: Study, ones: Sequence[Marginal], target: int | None, progress: Progress) -> None:
+        """Measure, round by round, what the model misses most, and close the ledger."""
+        columns = len(ones)
+        links = columns - 1 - (target is not None)  # of a tree over all columns but the target
+        study.add_one_way(ones)
+        beside = with_target(columns, target)
+        study.measure(beside, self.target)
+        taste = Taste(target, self.target_bonus, self.cells)
+        choose = partial(study.choose, epsilon=self._epsilon(study, links), taste=taste)
+        rest = 1 - self.discovery - self.one_way - self.target - self.selection - self.forest
+        plan = [(links, self.forest), *[(self.pairs // self.rounds, rest / self.rounds)] * self.rounds]
+        chosen: list[Query] = []
+        for step, (picks, share) in enumerate(plan if links > 0 else []):
+            progress(step, len(plan) + 1, {"epsilon": study.ledger.spent.epsilon})
+            study.measure(chosen, plan[step - 1][1])
+            model = estimate(study.measurements, study.codes.sizes, study.total, self.iterations)
+            chosen = choose(model, picks, share=share, forest=step == 0)
+        study.measure_for_the_rest(chosen or beside or [Query((column,)) for column in range(columns)])
+
+    def _epsilon(self, study: Study, links: int) -> float:
+        """Return what one choice may cost: together they are worth `selection` of the budget."""
+        sigma = study.ledger.sigma(self.selection / (links + self.pairs))
+        return 1 / sigma if sigma else math.inf
+
+
+def refuse_hopeless(schema: Schema, ledger: Ledger, share: float) -> None:
+    """Raise ModelError when one-way counts for `share` of the budget would be all noise, and say what would fit.
+
+    All noise is a standard deviation above the declared number of rows. Only public facts are used; without a declared
+    number of rows there is nothing to compare with.
+    """
+    columns, unit, budget = len(schema.modelled), schema.unit.rows, ledger.budget
+    if schema.rows is None or budget is None or not budget.private:
+        return
+
+    def noise(epsilon: float, columns: int) -> float:
+        return Ledger(Budget(epsilon, budget.delta)).sigma(share / columns) * unit
+
+    if noise(budget.epsilon, columns) <= schema.rows:
+        return
+    enough = next(e for e in (budget.epsilon * 2**i for i in range(1, 60)) if noise(e, columns) <= schema.rows)
+    fewer = max((c for c in range(1, columns) if noise(budget.epsilon, c) <= schema.rows), default=0)
+    instead = f", or at most {fewer} columns" if fewer else ""
+    raise ModelError(
+        f"epsilon {budget.epsilon:g} is too small for {schema.rows} rows and {columns} columns: every count would have "
+        f"noise of {noise(budget.epsilon, columns):,.0f} rows. What would fit: epsilon {enough:.2g}{instead}. Nothing "
+        "was charged."
+    )
+
+
+def _place(names: Sequence[str], name: str | None) -> int | None:
+    """Return the place of a name."""
+    return None if name is None else names.index(name)
