@@ -58,13 +58,13 @@ def clipped_real_sum(
     """Return the sum over rows of the clipped gradient of [-D(real) + penalty * (|dD/drow at mixed| - 1)^2].
 
     Tensors in the order of `critic.parameters()`. Each row's whole gradient is clipped, score and penalty together;
-    with `owner` each unit's. Rows whose gradient is not finite add nothing.
+    with `owner` each unit's. Rows whose gradient is not finite add nothing (with a finite `max_grad_norm`).
     """
     score = [(-left, right) for left, right in score_factors(critic, real)]
     slope = [(penalty * left, right) for left, right in penalty_factors(critic, mixed)]
-    factors = torch.ones(len(real))
+    factors = torch.ones(len(real), dtype=real.dtype)
     if not math.isinf(max_grad_norm):
-        factors = clip_factors(squared_norms(score, slope), max_grad_norm, owner).float()
+        factors = clip_factors(squared_norms(score, slope), max_grad_norm, owner).to(real.dtype)
     return weighted_sum(score, slope, factors)
 
 
@@ -101,11 +101,13 @@ def penalty_factors(critic: Critic, inputs: Tensor) -> Factors:
 
 def squared_norms(score: Factors, slope: Factors) -> Tensor:
     """Return each row's squared gradient norm over all weights and biases, float64: cross terms may cancel."""
+    dot = torch.linalg.vecdot
     total = torch.zeros(len(score[0][0]), dtype=torch.float64)
-    for (left, right), (other_left, other_right) in zip(score, slope, strict=True):
-        total += _dot(left, left) * (_dot(right, right) + 1)
-        total += _dot(other_left, other_left) * _dot(other_right, other_right)
-        total += 2 * _dot(left, other_left) * _dot(right, other_right)
+    for one, other in zip(score, slope, strict=True):
+        (left, right), (other_left, other_right) = ([part.double() for part in pair] for pair in (one, other))
+        total += dot(left, left) * (dot(right, right) + 1)
+        total += dot(other_left, other_left) * dot(other_right, other_right)
+        total += 2 * dot(left, other_left) * dot(right, other_right)
     return total
 
 
@@ -136,8 +138,3 @@ def _backward(critic: Critic, masks: list[Tensor], count: int) -> list[Tensor]:
     for weight, mask in zip(critic.weights[:0:-1], masks[::-1], strict=True):
         vectors.append((vectors[-1] @ weight) * mask)
     return vectors[::-1]
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Return the inner product of each pair of rows in float64."""
-    return (a.double() * b.double()).sum(1)

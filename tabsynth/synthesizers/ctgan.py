@@ -11,8 +11,9 @@ Reading order: settings, layout, generator, the critic's step, the generator's s
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -38,7 +39,7 @@ from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
 from tabsynth.table import Table
 
-CHUNK = 8192  # rows sampled at once
+CELLS = 4_000_000  # of the logits that are sampled at once
 
 
 class Layout:
@@ -146,15 +147,30 @@ class CTGAN:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        for name in ("epochs", "max_grad_norm", "generator_rate", "critic_rate", "temperature"):
+        for name in ("epochs", "max_grad_norm", "generator_rate", "critic_rate", "temperature", "weight_floor"):
             _check.positive(name, getattr(self, name))
+        for name in ("penalty", "match_weight", "condition_weight"):
+            _check.within(name, getattr(self, name), 0, math.inf)
+        if self.critic_weight is not None:
+            _check.within("critic_weight", self.critic_weight, 0, math.inf)
+        _check.within("average", self.average, 0, 1)
         counts = ("critic_steps", "batch", "critic_per_generator", "noise_width", "generator_width", "pac", "bins")
         for name in counts:
             _check.at_least(name, getattr(self, name), 1)
+        for name in ("warm_steps", "generator_depth", "seed"):
+            _check.at_least(name, getattr(self, name), 0)
         _check.at_least("generator_batch", self.generator_batch, 2 * self.pac)
+        object.__setattr__(self, "critic_widths", tuple(self.critic_widths))
+        for width in self.critic_widths:
+            _check.at_least("critic_widths", width, 1)
         if isinstance(self.shares, Mapping):
             object.__setattr__(self, "shares", Shares(**self.shares))
-        object.__setattr__(self, "critic_widths", tuple(self.critic_widths))
+        _check.positive("discovery", self.discovery)
+        if self.discovery + self.shares.total >= 1:
+            raise InputError(
+                f"discovery and shares must sum to less than 1, for the critic takes the rest; got {self.discovery:g} "
+                f"and {self.shares.total:g}."
+            )
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Discover, measure, train; see `Synthesizer.fit`."""
@@ -165,7 +181,7 @@ class CTGAN:
         encoder = Encoder(known.schema)
         rows = encoder.encode(table.private)
         targets = self._measure(rows, encoder, known, ledger, secret)
-        training = _Training(self, Layout(encoder), targets, secret)
+        training = _Training(self, Layout(encoder), targets, secret, rows_per_unit=known.rows / known.units)
         dpsgd = self._dpsgd(training, table, known, ledger, secret)
         training.run(dpsgd, rows, progress, ledger.spent.epsilon)
         dpsgd.finish()
@@ -181,7 +197,7 @@ class CTGAN:
     def _dpsgd(self, training: _Training, table: Table, known: Discovery, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge the critic's steps: what is left of the budget."""
         private = ledger.sigma(1.0) > 0
-        steps = self.critic_steps if private else max(1, round(self.epochs * known.units / self.batch))
+        steps = self.critic_steps if private else max(1, round(self.epochs / min(1.0, self.batch / known.units)))
         clip = self.max_grad_norm if private else math.inf
         optimizer = torch.optim.Adam(training.critic.parameters(), self.critic_rate, betas=(0.5, 0.9))
         return DPSGD(
@@ -199,16 +215,18 @@ class CTGAN:
 class _Training:
     """The moving parts of one fit. `rng` is public; whatever is drawn for a private row comes from `secret`."""
 
-    def __init__(self, settings: CTGAN, layout: Layout, targets: Targets, secret: Secret) -> None:
+    def __init__(
+        self, settings: CTGAN, layout: Layout, targets: Targets, secret: Secret, *, rows_per_unit: float
+    ) -> None:
         self.settings, self.layout, self.targets, self.secret = settings, layout, targets, secret
+        self.rows_per_unit = rows_per_unit  # on average, a public number
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.generator = Generator(layout, settings, targets.one_way)
             self.critic = Critic(
                 (layout.width + len(layout.placed)) * settings.pac, layout.width * settings.pac, settings.critic_widths
             )
-        self.averaged = Generator(layout, settings, targets.one_way)
-        self.averaged.load_state_dict(self.generator.state_dict())
+        self.averaged = copy.deepcopy(self.generator)
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), settings.generator_rate, betas=(0.9, 0.99))
 
@@ -216,8 +234,10 @@ class _Training:
         """Train the generator on marginals, then against the critic; `epsilon` was charged and is shown as it is."""
         settings, every = self.settings, self.settings.critic_per_generator
         steps = dpsgd.settings.steps
-        total = settings.warm_steps + steps // every
-        weight = settings.critic_weight or (1.0 if dpsgd.noise_multiplier == 0 else 0.3)
+        total = max(1, settings.warm_steps + steps // every)
+        weight = settings.critic_weight
+        if weight is None:
+            weight = 1.0 if dpsgd.noise_multiplier == 0 else 0.3
         for step in range(settings.warm_steps):
             loss = self.generator_step(_rate(step / total), critic_weight=0.0)
             if step % 20 == 0:
@@ -228,8 +248,7 @@ class _Training:
             if step % every == 0:
                 loss = self.generator_step(_rate(done), critic_weight=weight)
                 progress(settings.warm_steps + step, settings.warm_steps + steps, {"loss": loss, "epsilon": epsilon})
-        if not all(torch.isfinite(p).all() for p in self.averaged.parameters()):
-            raise ModelError("The training diverged: weights are not finite. Lower generator_rate or critic_rate.")
+        _require_finite(self.averaged.parameters())
 
     def critic_step(self, dpsgd: DPSGD, batch: Batch, private: Encoded) -> None:
         """Take one critic step: the clipped sum over real rows, noisy, and the generated rows' gradient beside it."""
@@ -237,6 +256,8 @@ class _Training:
         with torch.no_grad():
             condition, _ = self.conditions(settings.generator_batch)
             fakes = self.draw(*self.generator(self.noise(settings.generator_batch), condition))
+        public = mean_score_gradient(self.critic, self.packed(fakes, condition))
+        _require_finite(public)
         real, mixed, owner = self.real_inputs(batch, private, fakes)
         total = clipped_real_sum(
             self.critic,
@@ -248,23 +269,26 @@ class _Training:
         )
         if settings.pac > 1:  # a sum over packs stands for pac times as many rows
             total = [part * settings.pac for part in total]
-        dpsgd.step(batch, total, mean_score_gradient(self.critic, self.packed(fakes, condition)))
+        # the clipped sum is divided by the expected number of units, not of rows
+        dpsgd.step(batch, total, [part * self.rows_per_unit for part in public])
 
     def real_inputs(self, batch: Batch, private: Encoded, fakes: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the critic's inputs for real rows and for their interpolates with generated rows, and their units.
 
         Every row draws its own condition (one of its own values), partner and mixing weight from the secret stream.
         """
-        count = len(batch.rows)
+        count, chosen = len(batch.rows), batch.rows
         column, partner, mix = torch.tensor(self.secret.uniform((3, count)))
-        index = torch.tensor(private.tokens[batch.rows], dtype=torch.int64) + self.layout.starts
-        rows = self.layout.encode(index, torch.tensor(private.offsets[batch.rows]))
+        if self.settings.pac > 1:  # neighbours in the table are no random pack
+            chosen = chosen[np.argsort(self.secret.uniform(count))]
+        index = torch.tensor(private.tokens[chosen], dtype=torch.int64) + self.layout.starts
+        rows = self.layout.encode(index, torch.tensor(private.offsets[chosen]))
         condition = index.gather(1, (column * len(self.layout.sizes)).long()[:, None])[:, 0]
         weight = mix.float()[:, None]
         if self.settings.pac > 1:  # rows that are judged together share one weight
             weight = weight[:: self.settings.pac].repeat_interleave(self.settings.pac, 0)[:count]
         mixed = weight * rows + (1 - weight) * fakes[(partner * len(fakes)).long()]
-        owner = torch.tensor(batch.owner) if len(batch.units) < count else None
+        owner = torch.tensor(batch.owner) if len(batch.units) < count and self.settings.pac == 1 else None
         return self.packed(rows, condition), self.packed(mixed, condition), owner
 
     def generator_step(self, rate: float, critic_weight: float) -> float:
@@ -286,6 +310,7 @@ class _Training:
         with torch.no_grad():
             for mean, now in zip(self.averaged.parameters(), parameters, strict=True):
                 mean.lerp_(now, 1 - settings.average)
+        _require_finite([loss])
         return float(loss.detach())
 
     def condition_loss(self, logits: Tensor, condition: Tensor, columns: Tensor) -> Tensor:
@@ -308,8 +333,9 @@ class _Training:
         """Return the critic's inputs: `pac` rows side by side, then their conditions."""
         pac = self.settings.pac
         n = len(rows) // pac * pac
-        both = torch.cat([rows[:n], self.layout.one_hot(condition[:n])], 1).reshape(n // pac, pac, -1)
-        return torch.cat([part.flatten(1) for part in torch.split(both, [rows.shape[1], self.layout.width], 2)], 1)
+        given = self.layout.one_hot(condition[:n])
+        parts = [part.reshape(n // pac, pac * part.shape[1]) for part in (rows[:n], given)]
+        return torch.cat(parts, 1)
 
     def noise(self, count: int) -> Tensor:
         """Return the generator's input, standard normal."""
@@ -334,7 +360,8 @@ class CTGANSampler(Sampler):
     def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
         """Return rows of the generator, tokens drawn by their softmax."""
         source = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        chunks = [self._chunk(min(CHUNK, rows - start), source) for start in range(0, rows, CHUNK)]
+        size = max(1, CELLS // self._layout.width)
+        chunks = [self._chunk(min(size, rows - start), source) for start in range(0, rows, size)]
         tokens, offsets = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         return self._encoder.decode(tokens, rng, offsets)
 
@@ -364,7 +391,8 @@ class CTGANSampler(Sampler):
         """Return the sampler with these weights."""
         settings = CTGAN(**values)
         one_way = torch.tensor(arrays["one_way"])
-        generator = Generator(Layout(Encoder(schema)), settings, one_way)
+        with torch.random.fork_rng(devices=[]):  # the weights are overwritten, and nobody's random state is used
+            generator = Generator(Layout(Encoder(schema)), settings, one_way)
         named = {name.removeprefix("generator."): value for name, value in arrays.items() if name != "one_way"}
         generator.load_state_dict({name: torch.tensor(value) for name, value in named.items()})
         return cls(schema, settings, generator, one_way)
@@ -384,6 +412,12 @@ def _conditions(one_way: Tensor, layout: Layout, count: int, rng: torch.Generato
 
 def _gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=rng).clamp_(1e-10, 1 - 1e-7).log_().neg_().log_().neg_()
+
+
+def _require_finite(tensors: Iterable[Tensor]) -> None:
+    """Raise ModelError unless all these public numbers, functions of the weights alone, are finite."""
+    if not all(bool(torch.isfinite(each).all()) for each in tensors):
+        raise ModelError("The training diverged: weights are not finite. Lower generator_rate or critic_rate.")
 
 
 def _rate(progress: float) -> float:

@@ -39,8 +39,13 @@ class Shares:
     def __post_init__(self) -> None:
         """Refuse shares that are no split."""
         shares = [getattr(self, field.name) for field in fields(self)]
-        if min(shares) <= 0 or sum(shares) >= 1:
+        if not all(share > 0 for share in shares) or not self.total < 1:
             raise InputError(f"The shares of the marginals must be above 0 and sum to less than 1; got {shares}.")
+
+    @property
+    def total(self) -> float:
+        """The part of the budget that all marginals take."""
+        return math.fsum(getattr(self, field.name) for field in fields(self))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
