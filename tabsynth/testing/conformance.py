@@ -23,12 +23,12 @@ from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.events import DiscreteGaussianDpEvent
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.scan import scan_model
 from tabsynth.synthesizers import model
 from tabsynth.synthesizers.base import Synthesizer, silent
 from tabsynth.synthesizers.model import Model
 from tabsynth.table import read
 from tabsynth.testing.replay import neighbour_replay
-from tabsynth.testing.scan import scan_model
 from tabsynth.testing.tables import awkward_table, awkward_tables, sealed
 
 TABLE = "every kind"  # what the checks fit that need one table only
