@@ -21,7 +21,7 @@ from tabsynth.synthesizers.independent import IndependentSampler
 from tabsynth.table import to_axis
 
 Floats = NDArray[np.float64]
-NEIGHBOURS = 5
+CLOSE = 0.05  # a distance from which on a synthetic row is no longer a copy
 NEAR = 0.01  # of all ranks: numbers this close count as shared
 MISSING = 3.0  # on the axis of ranks: at least 1 away from every number
 FLOOR = 1e-12  # of a column's probability
@@ -70,14 +70,14 @@ def black_box(
 ) -> dict[str, Floats]:
     """Return the scores that need synthetic rows alone, `others` being those of the reference.
 
-    `nearest rows`: how much closer the nearest synthetic rows are than the reference's. `shared values`: how many more
+    `nearest row`: how much closer the nearest synthetic row is than the reference's. `shared values`: how many more
     synthetic rows share the canary's values, column by column, in units of what chance would make of it.
     """
     frames = _placed([canaries, rows, others, private], schema)
-    near = [np.log(0.05 + nearest(frames[0], points, NEIGHBOURS)).mean(1) for points in frames[1:3]]
+    near = [np.log(CLOSE + nearest(frames[0], points, 1)[:, 0]) for points in frames[1:3]]
     shared = [_sharing(frames[0], points) for points in frames[1:3]]
     return {
-        "nearest rows (black box)": np.asarray(near[1] - near[0], np.float64),
+        "nearest row (black box)": np.asarray(near[1] - near[0], np.float64),
         "shared values (black box)": ((shared[0] - shared[1]) / np.sqrt(shared[0] + shared[1] + 1)).sum(1),
     }
 

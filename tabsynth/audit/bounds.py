@@ -142,7 +142,7 @@ def mean_shift_mu(inside: NDArray[np.float64], outside: NDArray[np.float64], *, 
     >>> round(mean_shift_mu(rng.normal(1.0, 1.0, 500), rng.normal(0.0, 1.0, 500)), 1)
     1.0
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     n, m = len(inside), len(outside)
     if min(n, m) < 2:
         return 0.0
@@ -214,9 +214,10 @@ def _check_counts(correct: int, guesses: int, canaries: int, confidence: float) 
     """Raise unless the counts can belong to one attack."""
     if not 0 <= correct <= guesses <= canaries:
         raise InputError(f"{correct} of {guesses} guesses about {canaries} canaries is no possible outcome.")
-    _check_confidence(confidence)
+    check_confidence(confidence)
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Raise InputError unless `confidence` is a probability short of certainty."""
     if not 0 < confidence < 1:
         raise InputError(f"confidence must lie between 0 and 1; got {confidence!r}.")

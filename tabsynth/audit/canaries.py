@@ -20,7 +20,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.schema import DAY, Column, Schema
 from tabsynth.table import Table, from_axis, read, to_axis
 
-ROUNDS = 20  # of making up rows until enough of them differ
+ROUNDS = 40  # of making up rows until enough of them differ
 LARGEST = 2.0**40  # of a number that is made up outside of a range; a datetime 30,000 years away
 Axis = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def make_canaries(table: Table, count: int, rng: np.random.Generator) -> Canarie
     frame = pd.DataFrame()
     for attempt in range(ROUNDS):
         missing = count - len(frame)
-        kinds = [list(makers)[i % len(makers)] if attempt < ROUNDS // 2 else "combination" for i in range(missing)]
+        kinds = [list(makers)[(i + attempt) % len(makers)] for i in range(missing)]
         made = _make(table, kinds, makers, rng)
         frame = pd.concat([frame, made.assign(_kind=kinds)], ignore_index=True)
         names = [column.name for column in table.schema.modelled]

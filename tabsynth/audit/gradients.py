@@ -131,6 +131,7 @@ class GradientCanaries:
         self._secret, self._rng = secret, rng
         self._places: list[tuple[NDArray[np.int64], Tensor]] | None = None
         self._others: list[NDArray[np.float64]] = []
+        self._expected = 1.0
 
     def join(self, dpsgd: DPSGD, clipped_sum: Sequence[Tensor]) -> list[Tensor]:
         """Return the clipped sum with the canaries that this step's coins draw, each of the longest length allowed."""
@@ -140,17 +141,19 @@ class GradientCanaries:
         for (whose, where), total in zip(places, clipped_sum, strict=True):
             sum_with = total.detach().clone()
             flat = sum_with.view(-1)
-            self._others.append(flat[where].double().numpy() / dpsgd.expected_batch_size)
+            self._others.append(flat[where].double().numpy())
+            self._expected = dpsgd.expected_batch_size
             flat[where] += torch.from_numpy(drawn[whose]).to(flat.dtype) * dpsgd.settings.max_grad_norm
             joined.append(sum_with)
         self.steps += 1
         return joined
 
     def see(self, noisy: Tensor) -> None:
-        """Take in one noisy gradient, in the order of the parameters, less what the other rows added."""
+        """Take in one noisy sum, in the order of the parameters, less what the other rows added."""
         number = len(self._places or ()) - len(self._others)
         whose, where = (self._places or [])[number]
-        self.scores[whose] += noisy.detach().reshape(-1)[where].double().numpy() - self._others.pop(0)
+        found = noisy.detach().reshape(-1)[where].double().numpy() - self._others.pop(0)
+        self.scores[whose] += found / self._expected
 
     def _places_in(self, clipped_sum: Sequence[Tensor]) -> list[tuple[NDArray[np.int64], Tensor]]:
         """Return, per tensor, the canaries whose coordinate lies in it and where; drawn at the first step."""
@@ -172,7 +175,8 @@ def planted(canaries: GradientCanaries) -> Iterator[None]:
     """Slip the canaries into every DP-SGD step taken inside, and let them see what comes out of the noise.
 
     For audits: it takes the place of `DPSGD.step` and looks on where answers leave the mechanism. The check that a sum
-    is no longer than its batch allows does not know of the canaries and is off meanwhile; all others stay.
+    is no longer than its batch allows, and one of clipped gradients, does not know of the canaries and is off meanwhile;
+    all others stay.
     """
     if not len(canaries.coin):
         yield
@@ -181,7 +185,11 @@ def planted(canaries: GradientCanaries) -> Iterator[None]:
     answered = module.answered  # type: ignore[attr-defined]
 
     def stepping(
-        dpsgd: DPSGD, batch: Batch, clipped_sum: Sequence[Tensor], public_gradient: Sequence[Tensor] | None = None
+        dpsgd: DPSGD,
+        batch: Batch,
+        clipped_sum: Sequence[Tensor],
+        public_gradient: Sequence[Tensor] | None = None,
+        **_checks: Any,
     ) -> None:
         step(dpsgd, batch, canaries.join(dpsgd, clipped_sum), public_gradient)
 

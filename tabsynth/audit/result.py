@@ -198,16 +198,16 @@ def judge_many_runs(
 def _bounds(
     values: Floats, coin: Coins, claim: Claim, *, normal: bool, confidence: float
 ) -> list[tuple[str, str, float]]:
-    """Return (method, what it assumes, epsilon) for one attack; two numbers of guesses are tried and paid for."""
+    """Return (method, what it assumes, epsilon) for one attack; all tries are paid for."""
     total = len(coin)
-    tries = sorted({planned_guesses(total, round(claim.mu, 3)), total}) if total >= FEWEST else [total]
+    tries = _tries(total, claim.mu)
     each = 1 - (1 - confidence) / len(tries)
     sure = min(each + claim.failure * total, 1 - 1e-12)
     free, shaped = 0.0, 0.0
-    for guesses in tries:
-        right = guessed_right(values, coin, guesses)
-        free = max(free, one_run_epsilon(right, guesses, total, delta=claim.delta, confidence=each))
-        shaped = max(shaped, one_run_mu(right, guesses, total, confidence=sure))
+    for high, low in tries:
+        right = guessed_right(values, coin, high, low)
+        free = max(free, one_run_epsilon(right, high + low, total, delta=claim.delta, confidence=each))
+        shaped = max(shaped, one_run_mu(right, high + low, total, confidence=sure))
     found = [("one run", FREE, free), ("one run, Gaussian curve", SHAPED, epsilon_of_mu(shaped, claim.delta))]
     if normal:
         shift = mean_shift_mu(
@@ -217,11 +217,23 @@ def _bounds(
     return found
 
 
-def guessed_right(values: Floats, coin: Coins, guesses: int) -> int:
-    """Guess "in" for the highest half of the guesses and "out" for the lowest; return how many are right."""
+def _tries(canaries: int, mu: float) -> list[tuple[int, int]]:
+    """Return how many canaries are called "in" and "out" in each try: public numbers, fixed before any score.
+
+    Both ends, as many as an ideal attack on the claim would guess; as many called "in" alone, for a leak that shows
+    some rows for sure and says nothing of the others; everything, for one that shows all.
+    """
+    if canaries < FEWEST:
+        return [(canaries - canaries // 2, canaries // 2)]
+    planned = planned_guesses(canaries, round(mu, 3))
+    sides = [(guesses - guesses // 2, guesses // 2) for guesses in (planned, canaries)]
+    return [*sides, (min(planned, canaries // 3), 0)]
+
+
+def guessed_right(values: Floats, coin: Coins, high: int, low: int) -> int:
+    """Guess "in" for the `high` highest scores and "out" for the `low` lowest; return how many are right."""
     order = np.argsort(-values, kind="stable")
-    high = (guesses + 1) // 2
-    return int(coin[order[:high]].sum() + (~coin[order[len(order) - (guesses - high) :]]).sum())
+    return int(coin[order[:high]].sum() + (~coin[order[len(order) - low :]]).sum())
 
 
 @lru_cache(maxsize=256)

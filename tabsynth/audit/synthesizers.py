@@ -14,6 +14,7 @@ import pandas as pd
 
 from tabsynth import _check
 from tabsynth.audit.attacks import Sight
+from tabsynth.audit.bounds import check_confidence
 from tabsynth.audit.canaries import Canaries, make_canaries, own_canaries
 from tabsynth.audit.claim import Claim
 from tabsynth.audit.one_run import GRADIENTS, Plan, Trial, pooled
@@ -24,6 +25,7 @@ from tabsynth.privacy.budget import Budget
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.table import Table
 
+MOST_ROWS = 50_000  # that are drawn for the black box unless more are asked for
 FEWEST_RUNS = 20  # with a single canary: below, no threshold can be fixed on runs set aside
 
 
@@ -60,10 +62,11 @@ def audit_synthesizer(
 
     `canaries` rows are made up to be found (or given, as raw rows), each planted by a coin of its own. Each of the
     `runs` is a fit under the whole `budget`, with new coins; a reference without canaries is fitted beside them. With
-    one canary and many runs the classical audit is made, else the one-run audit over all runs together. Attacks: on
-    `rows` synthetic rows (by default as many as the table has, at most 20,000), on the model's likelihood or critic
-    where it offers one, and on `gradients` canaries in its DP-SGD where it has one (None: as many as canaries, up to
-    1000).
+    one canary and many runs the classical audit is made, else the one-run audit over all runs together.
+
+    Attacks: on `rows` synthetic rows (by default four times as many as the table has, at most 50,000), on the model's
+    likelihood or critic where it offers one, and on `gradients` canaries in its DP-SGD where it has one (None: as many
+    as canaries, up to 1000).
 
     Ledgers live in memory and are charged for themselves alone: the audit spends nothing of the data's budget,
     and for that reason neither its models nor its numbers may be released.
@@ -78,6 +81,7 @@ def audit_synthesizer(
     plan = _plan(table, synthesizer, budget, canaries=canaries, rows=rows, gradients=gradients, seed=seed)
     _check.at_least("runs", runs, FEWEST_RUNS if len(plan.canaries) == 1 else 1)
     _check.at_least("workers", workers, 1)
+    check_confidence(confidence)
     store = Store(folder, _described(plan))
     for number, run in _make(plan, store.missing(runs), workers, progress if runs == 1 else silent):
         store.keep(number, run)
@@ -128,7 +132,7 @@ def _plan(
         made = make_canaries(table, canaries, np.random.default_rng(seed))
     slipped = (min(len(made), 1000) if len(made) > 1 else 0) if gradients is None else gradients
     _check.at_least("gradients", slipped, 0)
-    return Plan(table, synthesizer, budget, made, rows or min(len(table.private), 20_000), slipped, seed)
+    return Plan(table, synthesizer, budget, made, rows or min(4 * len(table.private), MOST_ROWS), slipped, seed)
 
 
 def _make(plan: Plan, numbers: list[int], workers: int, progress: Progress) -> Iterator[tuple[int, dict[str, Any]]]:
