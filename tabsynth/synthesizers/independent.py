@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.marginals import one_way
+from tabsynth.privacy.marginals import Marginal, count_tokens
+from tabsynth.privacy.mechanisms import noisy_histograms_for_the_rest
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
@@ -66,15 +68,14 @@ class Independent:
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
-        marginals = one_way(
-            tokens,
-            encoder.sizes,
-            encoder.names,
-            share=1 - self.discovery,
-            rows_per_unit=table.schema.unit.rows,
+        answers = noisy_histograms_for_the_rest(
+            [partial(count_tokens, tokens, (place,), (size,)) for place, size in enumerate(encoder.sizes)],
+            weights=[1.0] * len(encoder.sizes),
+            sensitivity=table.schema.unit.rows,
             ledger=ledger,
             secret=secret,
+            why="every column's marginal",
         )
-        ledger.close()
         progress(1, 1, {})
+        marginals = [Marginal((place,), counts, scale) for place, (counts, scale) in enumerate(answers)]
         return IndependentSampler(known.schema, [marginal.probabilities() for marginal in marginals])
