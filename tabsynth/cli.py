@@ -18,13 +18,11 @@ import numpy as np
 import typer
 import yaml
 from rich.markup import escape
-from rich.table import Table as Grid
 
-from tabsynth import _check, cli_audit
+from tabsynth import _check, cli_audit, cli_ledger
 from tabsynth.console import (
     answer,
     fail,
-    finite,
     people,
     say_check,
     say_cost,
@@ -44,9 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-ledgers = typer.Typer(no_args_is_help=True, help="Read a ledger file: what was charged, and whether it was altered.")
-app.add_typer(ledgers, name="ledger")
+app.add_typer(cli_ledger.ledgers, name="ledger")
 app.command()(cli_audit.canary)
+app.command()(cli_audit.scan)
 
 TablePath = Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")]
 SchemaPath = Annotated[Path | None, typer.Option("--schema", help="What is public about the table: YAML or JSON.")]
@@ -256,39 +254,6 @@ def demo(
         holdout=0.3,  # the rare class needs rows to be judged on
         seed=seed,
     )
-
-
-@ledgers.command()
-def show(
-    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")], as_json: AsJson = False
-) -> None:
-    """List what every fit on the table was charged."""
-    from tabsynth.privacy.events import in_words
-    from tabsynth.privacy.ledger_file import verify as walk_chain
-
-    found = walk_chain(ledger)
-    grid = Grid("fit", "why", "event", "own delta", header_style="bold")
-    for fit in found.fits:
-        for charge in fit.charges:
-            grid.add_row(str(fit.number), escape(charge.why), in_words(charge.event), f"{charge.delta:g}")
-    people.print(grid)
-    deltas = [fit.budget.delta for fit in found.fits if fit.budget is not None]
-    epsilon = found.epsilon(None if found.lifetime else max(deltas, default=0.0))
-    people.print(f"{len(found.fits)} fits, epsilon {epsilon:.4g} together.")
-    charges = [{"fit": f.number, "why": c.why, "event": in_words(c.event)} for f in found.fits for c in f.charges]
-    answer(as_json, fits=len(found.fits), epsilon=finite(epsilon), charges=charges)
-
-
-@ledgers.command()
-def verify(
-    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")], as_json: AsJson = False
-) -> None:
-    """Walk a ledger's hash chain; exit code 2 names the line that does not fit."""
-    from tabsynth.privacy.ledger_file import verify as walk_chain
-
-    verified = walk_chain(ledger)
-    people.print(f"[green]The chain holds[/]: {verified.lines} lines, {len(verified.fits)} fits.")
-    answer(as_json, lines=verified.lines, fits=len(verified.fits), intact=True)
 
 
 def main() -> None:

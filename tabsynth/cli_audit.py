@@ -1,4 +1,4 @@
-"""The command that attacks: canaries planted in a table, and a lower bound on epsilon held against the claim."""
+"""The commands that attack: canaries planted in a table, a lower bound held against the claim; a scan for leaks."""
 
 from __future__ import annotations
 
@@ -80,3 +80,29 @@ def _say(found: Any) -> None:
         f"{verdict} the claim of epsilon {found.claim.epsilon:.4g} at delta {found.claim.delta:g}: at "
         f"{found.confidence:.0%} confidence epsilon is at least {found.epsilon:.3g}."
     )
+
+
+def scan(
+    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The folder of a saved model.")],
+    train: Annotated[Path, typer.Option("--train", help="The rows that the model was fitted to.")],
+    schema: Annotated[Path | None, typer.Option("--schema", help="The schema it was fitted with.")] = None,
+    delimiter: Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")] = ",",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Search a saved model for values of its training table; exit code 3 when one is found that was not paid for."""
+    from tabsynth.scan import scan_files
+
+    found = scan_files(model, train, schema, delimiter=delimiter)
+    if found:
+        grid = Grid("file", "column", "found", header_style="bold")
+        for finding in found:
+            grid.add_row(escape(finding.file), escape(finding.column or "-"), escape(finding.kind))
+        people.print(grid)
+        said = f"[bold red]Not clean[/]: {len(found)} finding{'s' * (len(found) > 1)}. Do not share this model."
+    else:
+        said = "[green]Clean[/]: no value of the training table was found that was not public, declared or paid for."
+    people.print(said)
+    findings = [{"file": each.file, "column": each.column, "kind": each.kind} for each in found]
+    answer(as_json, clean=not found, findings=findings)
+    if found:
+        raise typer.Exit(3)

@@ -20,11 +20,11 @@ LAYERS = (
     ("privacy", "encoding", "drafting"),
     ("training", "intake", "progress", "graphical"),
     ("synthesizers", "metrics"),
-    ("policy", "fitting", "audit"),
-    ("release", "catalog"),
+    ("policy", "fitting", "audit", "scan"),
+    ("release", "catalog", "charging"),
     ("estimator", "report"),
     ("walk", "console"),
-    ("cli_audit",),
+    ("cli_audit", "cli_ledger"),
     ("cli", "testing"),
 )
 UNDER_ALL = "errors"  # every module may raise, those of its own layer too

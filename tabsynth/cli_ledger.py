@@ -1,0 +1,81 @@
+"""The commands that read a ledger file: what was charged, how it was split, and whether it was altered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from tabsynth.console import answer, finite, people
+
+ledgers = typer.Typer(no_args_is_help=True, help="Read a ledger file: what was charged, and whether it was altered.")
+
+LedgerFile = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
+
+
+@ledgers.command()
+def show(ledger: LedgerFile, as_json: AsJson = False) -> None:
+    """List what every fit on the table was charged."""
+    from tabsynth.privacy.events import in_words
+    from tabsynth.privacy.ledger_file import verify as walk_chain
+
+    found = walk_chain(ledger)
+    grid = Grid("fit", "why", "event", "own delta", header_style="bold")
+    for fit in found.fits:
+        for charge in fit.charges:
+            grid.add_row(str(fit.number), escape(charge.why), in_words(charge.event), f"{charge.delta:g}")
+    people.print(grid)
+    deltas = [fit.budget.delta for fit in found.fits if fit.budget is not None]
+    epsilon = found.epsilon(None if found.lifetime else max(deltas, default=0.0))
+    attempts = sum(fit.attempts for fit in found.fits)
+    people.print(f"{len(found.fits)} fits, epsilon {epsilon:.4g} together; {attempts} attempts at a gate.")
+    charges = [{"fit": f.number, "why": c.why, "event": in_words(c.event)} for f in found.fits for c in f.charges]
+    answer(as_json, fits=len(found.fits), epsilon=finite(epsilon), attempts=attempts, charges=charges)
+
+
+@ledgers.command()
+def split(ledger: LedgerFile, as_json: AsJson = False) -> None:
+    """Show how each fit's budget was split between purposes."""
+    from tabsynth.privacy.ledger_file import verify as walk_chain
+    from tabsynth.privacy.spending import split as split_of
+
+    fits: list[dict[str, Any]] = []
+    for fit in walk_chain(ledger).fits:
+        budget = fit.budget if fit.private else None
+        parts = split_of(fit.charges, budget)
+        claim = f"epsilon {budget.epsilon:g}, delta {budget.delta:g}" if budget else "[bold red]not private[/]"
+        title = f"fit {fit.number}: {claim}"
+        grid = Grid("purpose", "charges", "share", "epsilon alone", "own delta", title=title, header_style="bold")
+        for part in parts:
+            share = "-" if part.share is None else f"{part.share:.1%}"
+            alone = "-" if part.epsilon is None else f"{part.epsilon:.4g}"
+            grid.add_row(escape(part.why), str(part.charges), share, alone, f"{part.delta:g}")
+        people.print(grid)
+        purposes = [
+            {
+                "why": part.why,
+                "charges": part.charges,
+                "share": part.share,
+                "epsilon": None if part.epsilon is None else finite(part.epsilon),
+                "delta": part.delta,
+            }
+            for part in parts
+        ]
+        limit = None if budget is None else {"epsilon": budget.epsilon, "delta": budget.delta}
+        fits.append({"fit": fit.number, "budget": limit, "private": fit.private, "purposes": purposes})
+    people.print("[dim]Shares are of mu squared and add up to 1; the epsilons of purposes do not add up.[/]")
+    answer(as_json, fits=fits)
+
+
+@ledgers.command()
+def verify(ledger: LedgerFile, as_json: AsJson = False) -> None:
+    """Walk a ledger's hash chain; exit code 2 names the line that does not fit."""
+    from tabsynth.privacy.ledger_file import verify as walk_chain
+
+    verified = walk_chain(ledger)
+    people.print(f"[green]The chain holds[/]: {verified.lines} lines, {len(verified.fits)} fits.")
+    answer(as_json, lines=verified.lines, fits=len(verified.fits), intact=True)
