@@ -28,17 +28,15 @@ import torch
 from dp_accounting import DpEvent, GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
 from numpy.typing import NDArray
 from opacus.optimizers import DPOptimizerFastGradientClipping
-from scipy.stats import binom, chi2
 from torch import Tensor
 
 from tabsynth._check import at_least, positive
 from tabsynth.errors import ConformanceError, InputError
+from tabsynth.privacy.conformance import SumOf, require_bounded, require_poisson, require_scale, require_sum_of_units
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.replay import answered
 
-FALSE_ALARM = 1e-9  # of each statistical check of a fit that is in order
-ROUNDING = 1e-4  # by how much, relatively, a float32 sum may pass the longest that clipping allows
 GRID = 24  # bits of the noise's scale that survive
 
 
@@ -81,7 +79,8 @@ class DPSGD:
     Formal guarantee: the parameters after all steps are the answer of `steps` Poisson-subsampled Gaussian mechanisms
     with noise multiplier `noise_multiplier` and sample rate `sample_rate`, provided that every clipped sum is a sum
     over the batch's units of vectors of norm at most `max_grad_norm`, each a function of its own unit and of the
-    parameters alone. `step` checks what follows from this cheaply; `clipping.check_clipped_sum` checks all of it.
+    parameters alone. `step` checks what follows from this cheaply, and, given `sum_of`, the condition itself on a few
+    units of a few batches; `clipping.check_clipped_sum` checks all of it.
     """
 
     def __init__(
@@ -122,18 +121,20 @@ class DPSGD:
             max_grad_norm=settings.max_grad_norm,
             expected_batch_size=self.sample_rate * public_units,
             secret=secret,
+            why=why,
         )
+        self._expected = self.sample_rate * public_units
         self._parameters: list[torch.nn.Parameter] = self._optimizer.params
         self._versions: list[int] = []
         self._batch: Batch | None = None
         self._sizes: list[int] = []
+        self._drawn = np.zeros(self._units.count, np.int64)  # how often, per unit
         self._steps = 0
-        self._noise_squares, self._noise_count = 0.0, 0
 
     @property
     def expected_batch_size(self) -> float:
         """The public number that noisy sums are divided by: sample rate times the public number of units."""
-        return float(self._optimizer.expected_batch_size)
+        return self._expected
 
     def batches(self) -> Iterator[Batch]:
         """Yield the Poisson batches, one for each step that was paid for; each must be used in one `step`."""
@@ -144,10 +145,16 @@ class DPSGD:
             chosen = self._secret.poisson_sample(self._units.count, self.sample_rate)
             self._batch = self._units.batch(chosen)
             self._sizes.append(len(chosen))
+            self._drawn[chosen] += 1
             yield self._batch
 
     def step(
-        self, batch: Batch, clipped_sum: Sequence[Tensor], public_gradient: Sequence[Tensor] | None = None
+        self,
+        batch: Batch,
+        clipped_sum: Sequence[Tensor],
+        public_gradient: Sequence[Tensor] | None = None,
+        *,
+        sum_of: SumOf | None = None,
     ) -> None:
         """Add noise to the clipped sum over `batch`, divide by the expected batch, and take one optimizer step.
 
@@ -155,19 +162,24 @@ class DPSGD:
         the batch was processed in; for an empty batch, zeros. `public_gradient`, already averaged, is added after the
         noise, unclipped: it must come from no private row.
 
+        `sum_of(places)` returns the clipped sum of the rows at these places of `batch.rows` alone, with the same
+        parameters and whatever was drawn for each of them: in steps 1, 2, 4, 8, ... it is held against `clipped_sum`
+        (see `conformance.require_sum_of_units`). Give it wherever rows are clipped.
+
         Raises ConformanceError when the batch is not the one that was drawn last or was used before, when the sum is
-        longer than its units can make it, or when somebody else has changed the parameters since the last step.
+        longer than its units can make it or not a sum over units, or when somebody else has changed the parameters
+        since the last step.
         """
         self._require_own(batch)
         self._require_bounded(batch, clipped_sum)
+        if sum_of is not None and self._steps & (self._steps + 1) == 0 and math.isfinite(self.settings.max_grad_norm):
+            require_sum_of_units(clipped_sum, sum_of, batch.owner, self.settings.max_grad_norm)
         for p, total in zip(self._parameters, clipped_sum, strict=True):
             p.grad = total.detach().clone()
         self._batch = None
         self._steps += 1
         self._optimizer.pre_step()
-        self._observe_noise(clipped_sum)
-        for p in self._parameters:
-            p.grad = answered(p.grad, why=self._why)
+        self._require_divided()
         if public_gradient is not None:
             for p, gradient in zip(self._parameters, public_gradient, strict=True):
                 assert p.grad is not None
@@ -180,18 +192,22 @@ class DPSGD:
         """Raise ConformanceError unless what ran is what was charged; call it before a model is returned.
 
         Compared: the steps, the sample rate, the noise multiplier and the clipping bound with the charge; the number of
-        steps taken with the batches drawn; the sizes of the batches with Poisson sampling at that rate; the size of the
-        noise that was added with the noise multiplier. The last two are tests with a false alarm of `FALSE_ALARM`.
+        steps taken with the batches drawn; the sizes of the batches, and how often each unit was drawn, with Poisson
+        sampling at that rate; the size of the noise that was added with the noise multiplier. These last are tests
+        with a false alarm of `conformance.FALSE_ALARM`.
         """
         self._require_settled()
         if not self._steps == len(self._sizes) == self.settings.steps:
             raise ConformanceError(f"{self.settings.steps} steps were charged, {self._steps} were taken.")
-        ran = (self._event(self._optimizer.noise_multiplier), self._optimizer.max_grad_norm)
-        if ran != (self._charged, self.settings.max_grad_norm):
+        charged, one_step = self._charged, self._charged.event
+        if charged.count != self._steps:
+            raise ConformanceError(f"{charged.count} steps were charged, {self._steps} were taken.")
+        ran = (self.sample_rate, self._optimizer.noise_multiplier, self._optimizer.max_grad_norm)
+        if ran != (one_step.sampling_probability, one_step.event.noise_multiplier, self.settings.max_grad_norm):
             raise ConformanceError("The sample rate, the noise or the clipping bound is not the one that was charged.")
-        _require_poisson(self._sizes, self._units.count, self._charged.event.sampling_probability)
+        require_poisson(self._sizes, self._drawn, one_step.sampling_probability)
         if self.noise_multiplier > 0:
-            _require_scale(self._noise_squares, self._noise_count)
+            require_scale(self._optimizer.noise_squares, self._optimizer.noise_count)
 
     def _event(self, noise_multiplier: float) -> DpEvent:
         """Return what `steps` steps at this noise multiplier cost."""
@@ -216,21 +232,14 @@ class DPSGD:
         """Raise unless the sum is finite and no longer than the batch's units can make it."""
         if [total.shape for total in clipped_sum] != [p.shape for p in self._parameters]:
             raise ConformanceError("A clipped sum needs one tensor per trained parameter, of its shape, in its order.")
-        squares = sum(float(total.detach().cpu().double().square().sum()) for total in clipped_sum)
-        longest = self._optimizer.max_grad_norm * len(batch.units) * (1 + ROUNDING) if len(batch.units) else 0.0
-        if not math.isfinite(squares) or math.sqrt(squares) > longest:
-            raise ConformanceError("A clipped sum is longer than its units and max_grad_norm allow, or not finite.")
+        require_bounded(clipped_sum, len(batch.units), self._optimizer.max_grad_norm)
 
-    def _observe_noise(self, clipped_sum: Sequence[Tensor]) -> None:
-        """Keep the size of the noise that was added, in units of the size that was charged."""
-        std = self.noise_multiplier * self.settings.max_grad_norm
-        if self.noise_multiplier == 0:
-            return
-        for p, total in zip(self._parameters, clipped_sum, strict=True):
+    def _require_divided(self) -> None:
+        """Raise unless the step is the noisy sum over the public expected batch, whoever set the optimizer up."""
+        for p, noisy in zip(self._parameters, self._optimizer.noisy, strict=True):
             assert p.grad is not None
-            added = p.grad.cpu().double() * self.expected_batch_size - total.detach().cpu().double()
-            self._noise_squares += float((added / std).square().sum())
-            self._noise_count += added.numel()
+            if not torch.allclose(p.grad * self._expected, noisy, rtol=1e-5, atol=0.0):
+                raise ConformanceError("The noisy sum was not divided by the public expected batch.")
 
 
 class _NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
@@ -244,6 +253,7 @@ class _NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
         max_grad_norm: float,
         expected_batch_size: float,
         secret: Secret,
+        why: str,
     ) -> None:
         super().__init__(
             optimizer,
@@ -252,13 +262,22 @@ class _NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
             expected_batch_size=expected_batch_size,
             loss_reduction="sum",
         )
-        self._secret = secret
+        self._secret, self._why = secret, why
+        self.noisy: list[Tensor] = []
+        self.noise_squares, self.noise_count = 0.0, 0
 
     def add_noise(self) -> None:
-        """Put the summed gradient, with noise, in `p.grad`."""
+        """Put the summed gradient, with noise, in `p.grad`: the mechanism's answer, before anything else is done."""
         std = self.noise_multiplier * self.max_grad_norm if self.noise_multiplier else 0.0
+        self.noisy = []
         for p in self.params:
-            p.grad = _with_noise(p.summed_grad, std, self._secret)
+            noisy = _with_noise(p.summed_grad, std, self._secret)
+            if std:
+                added = (noisy.cpu().double() - p.summed_grad.cpu().double()) / std
+                self.noise_squares += float(added.square().sum())
+                self.noise_count += added.numel()
+            p.grad = answered(noisy, why=self._why)
+            self.noisy.append(p.grad)
 
     def scale_grad(self) -> None:
         """Divide by the public expected batch, never by the batch that was drawn."""
@@ -299,21 +318,3 @@ def _with_noise(total: Tensor, std: float, secret: Secret) -> Tensor:
     noisy = total.detach().cpu().double().numpy() + std * secret.normal(tuple(total.shape))
     grid = 2.0 ** (math.floor(math.log2(std)) - GRID)
     return torch.from_numpy(np.rint(noisy / grid) * grid).to(dtype=total.dtype, device=total.device)
-
-
-def _require_poisson(sizes: Sequence[int], units: int, rate: float) -> None:
-    """Raise unless the sizes of the batches can come from independent coins of this rate, one a unit and step."""
-    total, trials = sum(sizes), units * len(sizes)
-    likely = min(binom.cdf(total, trials, rate), binom.sf(total - 1, trials, rate)) > FALSE_ALARM
-    variance = units * rate * (1 - rate)
-    if variance >= 25:  # below, chi-square does not describe the spread of the sizes
-        spread = float(np.square(np.asarray(sizes) - units * rate).sum()) / variance
-        likely = likely and chi2.cdf(spread, len(sizes)) > FALSE_ALARM
-    if not likely:
-        raise ConformanceError("The batches are not Poisson samples at the rate that was charged.")
-
-
-def _require_scale(squares: float, count: int) -> None:
-    """Raise unless `count` draws with this sum of squares can be standard normal, up to 1% for float32 rounding."""
-    if not chi2.ppf(FALSE_ALARM, count) * 0.99 <= squares <= chi2.isf(FALSE_ALARM, count) * 1.01:
-        raise ConformanceError("The noise that was added does not have the scale that was charged.")

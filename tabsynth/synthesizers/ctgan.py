@@ -259,18 +259,22 @@ class _Training:
         public = mean_score_gradient(self.critic, self.packed(fakes, condition))
         _require_finite(public)
         real, mixed, owner = self.real_inputs(batch, private, fakes)
-        total = clipped_real_sum(
-            self.critic,
-            real,
-            mixed,
-            penalty=settings.penalty,
-            max_grad_norm=dpsgd.settings.max_grad_norm,
-            owner=owner,
-        )
+
+        def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
+            return clipped_real_sum(
+                self.critic,
+                real[places],
+                mixed[places],
+                penalty=settings.penalty,
+                max_grad_norm=dpsgd.settings.max_grad_norm,
+                owner=None if owner is None else owner[places],
+            )
+
+        total = sum_of(np.arange(len(real)))
         if settings.pac > 1:  # a sum over packs stands for pac times as many rows
             total = [part * settings.pac for part in total]
         # the clipped sum is divided by the expected number of units, not of rows
-        dpsgd.step(batch, total, [part * self.rows_per_unit for part in public])
+        dpsgd.step(batch, total, [part * self.rows_per_unit for part in public], sum_of=sum_of)
 
     def real_inputs(self, batch: Batch, private: Encoded, fakes: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the critic's inputs for real rows and for their interpolates with generated rows, and their units.

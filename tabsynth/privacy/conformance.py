@@ -1,0 +1,104 @@
+"""What a private training must look like from outside: tests of its batches, its noise and its clipped sums.
+
+`dpsgd` runs them. Each raises ConformanceError; the statistical ones accuse a training that is in order with a
+probability of at most FALSE_ALARM.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+from scipy.stats import binom, chi2
+from torch import Tensor
+
+from tabsynth.errors import ConformanceError
+
+FALSE_ALARM = 1e-9
+ROUNDING = 1e-4  # by how much, relatively, a float32 sum may pass the longest that clipping allows
+TILTS = np.geomspace(1e-3, 1e3, 49)
+SumOf = Callable[[NDArray[np.int64]], Sequence[Tensor]]
+
+
+def require_poisson(sizes: Sequence[int], drawn: NDArray[np.int64], rate: float) -> None:
+    """Raise unless batches of these sizes, that drew each unit so often, come from a coin of this rate per unit.
+
+    Three tests: the number of draws in all; the spread of the batches' sizes, for batches of a fixed size; and how
+    evenly the draws fall on units, for a shuffle that deals each unit once an epoch, or a part that is drawn always.
+    """
+    units, steps = len(drawn), len(sizes)
+    total, trials = sum(sizes), units * steps
+    alarms = [
+        min(binom.cdf(total, trials, rate), binom.sf(total - 1, trials, rate)),
+        _too_even(sizes, units, rate),
+        _too_even(drawn, steps, rate),
+        _too_uneven(drawn, steps, rate),
+    ]
+    if min(alarms) <= FALSE_ALARM:
+        raise ConformanceError("The batches are not Poisson samples at the rate that was charged.")
+
+
+def require_scale(squares: float, count: int) -> None:
+    """Raise unless `count` draws with this sum of squares can be standard normal, up to 1% for float32 rounding."""
+    if not chi2.ppf(FALSE_ALARM, count) * 0.99 <= squares <= chi2.isf(FALSE_ALARM, count) * 1.01:
+        raise ConformanceError("The noise that was added does not have the scale that was charged.")
+
+
+def require_bounded(total: Sequence[Tensor], units: int, max_grad_norm: float) -> None:
+    """Raise unless a clipped sum is finite and no longer than so many units can make it."""
+    found = length(total)
+    longest = max_grad_norm * units * (1 + ROUNDING) if units else 0.0
+    if not math.isfinite(found) or found > longest:
+        raise ConformanceError("A clipped sum is longer than its units and max_grad_norm allow, or not finite.")
+
+
+def require_sum_of_units(total: Sequence[Tensor], sum_of: SumOf, owner: NDArray[np.int64], bound: float) -> None:
+    """Raise unless `total` is a sum of one vector per unit, each of length at most `bound`, for three of the units.
+
+    `sum_of(places)` returns the clipped sum of the rows at these places of the batch; `owner` numbers each row's unit.
+    For a unit u, sum(all) = sum(all but u) + sum(u) and |sum(u)| <= bound: so taking u away moves the sum by at most
+    the bound, which is what the noise is calibrated to.
+    """
+    units = int(owner.max(initial=-1)) + 1
+    slack = bound * (1e-3 + 1e-6 * units)  # float32 sums in another order
+    for unit in sorted({0, units // 2, units - 1} if units else ()):
+        alone, rest = sum_of(np.flatnonzero(owner == unit)), sum_of(np.flatnonzero(owner != unit))
+        left = [a.detach() - b.detach() - c.detach() for a, b, c in zip(total, rest, alone, strict=True)]
+        if not (length(alone) <= bound * (1 + ROUNDING) and length(left) <= slack):
+            raise ConformanceError("A clipped sum is not a sum of one clipped gradient for each unit.")
+
+
+def length(tensors: Sequence[Tensor]) -> float:
+    """Return the Euclidean norm of all tensors together."""
+    return math.sqrt(sum(float(each.detach().cpu().double().square().sum()) for each in tensors))
+
+
+def _too_even(values: ArrayLike, trials: int, rate: float) -> float:
+    """Bound the probability that independent Binomial(trials, rate) lie as close to their mean as `values` do.
+
+    Chernoff's bound on the sum of squared deviations, with the exact distribution: it holds for any number of trials.
+
+    >>> bool(_too_even([2] * 60, trials=100, rate=0.02) < 1e-9)
+    True
+    """
+    return _chernoff(values, trials, rate, -TILTS)
+
+
+def _too_uneven(values: ArrayLike, trials: int, rate: float) -> float:
+    """Bound the probability that independent Binomial(trials, rate) lie as far from their mean as `values` do."""
+    return _chernoff(values, trials, rate, TILTS)
+
+
+def _chernoff(values: ArrayLike, trials: int, rate: float, tilts: NDArray[np.float64]) -> float:
+    """Return the least over t of exp(-t s) E[exp(t X)]^n: s the sum of the n squared deviations, X one's."""
+    mean, variance = trials * rate, trials * rate * (1 - rate)
+    if variance == 0:
+        return 1.0
+    support = np.arange(trials + 1)
+    log_mass, square = binom.logpmf(support, trials, rate), (support - mean) ** 2 / variance
+    found = (np.asarray(values, np.float64) - mean) ** 2 / variance
+    exponents = [len(found) * logsumexp(log_mass + t * square) - t * found.sum() for t in tilts]
+    return math.exp(min(0.0, *exponents))
