@@ -86,7 +86,12 @@ def epsilon_of(events: Iterable[Any], delta: float) -> float:
     >>> round(epsilon_of(four, 1e-6), 3) == round(epsilon_of(one, 1e-6), 3)
     True
     """
-    groups = grouped(events)
+    return _epsilon_of(grouped(events), delta)
+
+
+@lru_cache(maxsize=4096)
+def _epsilon_of(groups: tuple[Group, ...], delta: float) -> float:
+    """Return `epsilon_of` counted events; remembered, because a ledger and a replayed fit ask again."""
     pure = math.fsum(count * _pure_epsilon(event) for event, count in groups)
     if pure == 0 or delta <= 0:
         return pure if delta >= 0 else math.inf
