@@ -33,6 +33,7 @@ from tabsynth.console import (
     summary,
 )
 from tabsynth.errors import InputError, LedgerError, TabsynthError
+from tabsynth.registry import DEFAULT_SYNTHESIZER
 
 app = typer.Typer(
     name="tabsynth",
@@ -85,7 +86,7 @@ def fit(
     table: TablePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the model.")],
     schema: SchemaPath = None,
-    model: ModelName = "ctgan",
+    model: ModelName = DEFAULT_SYNTHESIZER,
     settings: Settings = None,
     epsilon: Epsilon = None,
     delta: Delta = 1e-6,
@@ -187,7 +188,7 @@ def release(
     table: TablePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the release.")],
     schema: SchemaPath = None,
-    model: ModelName = "ctgan",
+    model: ModelName = DEFAULT_SYNTHESIZER,
     settings: Settings = None,
     epsilon: Epsilon = None,
     delta: Delta = 1e-6,
@@ -230,7 +231,7 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the release.")] = Path(
         "tabsynth-demo"
     ),
-    model: ModelName = "ctgan",
+    model: ModelName = DEFAULT_SYNTHESIZER,
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-6,
     rows: Annotated[int, typer.Option("--rows", help="How many clinic visits to simulate.")] = 30_000,

@@ -18,7 +18,7 @@ def canary(  # noqa: PLR0917  (a command's options are its arguments)
     output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of audit.html and audit.json.")],
     epsilon: Annotated[float, typer.Option("--epsilon", help="The claim under audit.")],
     schema: Annotated[Path | None, typer.Option("--schema", help="What is public about the table.")] = None,
-    model: Annotated[str, typer.Option("--model", help="An installed synthesizer.")] = "ctgan",
+    model: Annotated[str, typer.Option("--model", help="An installed synthesizer.")] = DEFAULT_SYNTHESIZER,
     delta: Annotated[float, typer.Option("--delta", help="The claim's delta.")] = 1e-6,
     canaries: Annotated[int, typer.Option("--canaries", help="How many rows to make up; each is in by a coin.")] = 1000,
     runs: Annotated[int, typer.Option("--runs", help="How many fits; with one canary, thousands.")] = 1,

@@ -17,6 +17,7 @@ from tabsynth.fitting import fit_intake, make_budget, make_synthesizer
 from tabsynth.intake import SchemaLike, take_in
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.progress import progress_bar
+from tabsynth.registry import DEFAULT_SYNTHESIZER
 from tabsynth.synthesizers import model as models
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.table import plain
@@ -52,7 +53,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: str | Synthesizer = "ctgan",
+        model: str | Synthesizer = DEFAULT_SYNTHESIZER,
         *,
         epsilon: float | None = None,
         delta: float = 1e-6,

@@ -15,6 +15,8 @@ SYNTHESIZERS = "tabsynth.synthesizers"
 METRICS = "tabsynth.metrics"
 POLICIES = "tabsynth.policies"
 
+DEFAULT_SYNTHESIZER = "marginals"  # closest and most useful rows at small budgets, and in seconds: docs/decisions
+
 
 def names(group: str) -> tuple[str, ...]:
     """Return the installed names of a group, sorted.
