@@ -174,9 +174,8 @@ class GradientCanaries:
 def planted(canaries: GradientCanaries) -> Iterator[None]:
     """Slip the canaries into every DP-SGD step taken inside, and let them see what comes out of the noise.
 
-    For audits: it takes the place of `DPSGD.step` and looks on where answers leave the mechanism. The check that a sum
-    is no longer than its batch allows, and one of clipped gradients, does not know of the canaries and is off meanwhile;
-    all others stay.
+    For audits: it takes the place of `DPSGD.step` and looks on where answers leave the mechanism. The checks
+    of a sum's length and of clipped gradients do not know of the canaries and are off meanwhile; all others stay.
     """
     if not len(canaries.coin):
         yield
@@ -193,9 +192,9 @@ def planted(canaries: GradientCanaries) -> Iterator[None]:
     ) -> None:
         step(dpsgd, batch, canaries.join(dpsgd, clipped_sum), public_gradient)
 
-    def watching(answer: Any, *, why: str) -> Any:
+    def watching(answer: Any, **named: Any) -> Any:
         canaries.see(answer)
-        return answered(answer, why=why)
+        return answered(answer, **named)
 
     taken: Any = {"step": stepping, "_require_bounded": lambda self, batch, clipped_sum: None}
     try:
