@@ -68,12 +68,16 @@ def clipped_real_sum(
     return weighted_sum(score, slope, factors)
 
 
-def mean_score_gradient(critic: Critic, generated: Tensor) -> list[Tensor]:
-    """Return the gradient of the mean score of generated rows, in the order of `critic.parameters()`."""
-    total = []
-    for left, right in score_factors(critic, generated):
-        total += [left.T @ right / len(generated), left.mean(0)]
-    return total
+def generated_gradient(critic: Critic, generated: Tensor, between: Tensor | None, *, penalty: float) -> list[Tensor]:
+    """Return the gradient of the mean over generated rows of [D(generated) + penalty * (|dD/drow at between| - 1)^2].
+
+    Tensors in the order of `critic.parameters()`; without `between` there is no penalty.
+    """
+    score, each = score_factors(critic, generated), torch.full((len(generated),), 1 / len(generated))
+    if between is None:
+        return [part for left, right in score for part in (left.T @ right / len(generated), left.mean(0))]
+    slope = [(penalty * left, right) for left, right in penalty_factors(critic, between)]
+    return weighted_sum(score, slope, each)
 
 
 @torch.no_grad()

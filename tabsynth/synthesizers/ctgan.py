@@ -34,7 +34,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
-from tabsynth.synthesizers.critic import Critic, clipped_real_sum, mean_score_gradient
+from tabsynth.synthesizers.critic import Critic, clipped_real_sum, generated_gradient
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
 from tabsynth.table import Table
@@ -253,11 +253,7 @@ class _Training:
     def critic_step(self, dpsgd: DPSGD, batch: Batch, private: Encoded) -> None:
         """Take one critic step: the clipped sum over real rows, noisy, and the generated rows' gradient beside it."""
         settings = self.settings
-        with torch.no_grad():
-            condition, _ = self.conditions(settings.generator_batch)
-            fakes = self.draw(*self.generator(self.noise(settings.generator_batch), condition))
-        public = mean_score_gradient(self.critic, self.packed(fakes, condition))
-        _require_finite(public)
+        fakes, public = self.generated_half(under_dp=math.isfinite(dpsgd.settings.max_grad_norm))
         real, mixed, owner = self.real_inputs(batch, private, fakes)
 
         def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
@@ -271,10 +267,30 @@ class _Training:
             )
 
         total = sum_of(np.arange(len(real)))
+        _require_finite(total)  # clipped, it is
         if settings.pac > 1:  # a sum over packs stands for pac times as many rows
             total = [part * settings.pac for part in total]
         # the clipped sum is divided by the expected number of units, not of rows
         dpsgd.step(batch, total, [part * self.rows_per_unit for part in public], sum_of=sum_of)
+
+    def generated_half(self, *, under_dp: bool) -> tuple[Tensor, list[Tensor]]:
+        """Return generated rows and the gradient of their part of the critic's loss, which reads no private row.
+
+        Under DP it holds a penalty of its own, at points between generated rows. The real rows' penalty is clipped
+        with the rest of their gradient: alone it cannot hold a critic whose slope outgrew the clipping bound, while
+        the generated rows, unclipped, drive the slope on.
+        """
+        settings = self.settings
+        with torch.no_grad():
+            condition, _ = self.conditions(settings.generator_batch)
+            fakes = self.draw(*self.generator(self.noise(settings.generator_batch), condition))
+        between = None
+        if under_dp:
+            weight = torch.rand(len(fakes), 1, generator=self.rng)
+            between = self.packed(weight * fakes + (1 - weight) * fakes.roll(1, 0), condition)
+        public = generated_gradient(self.critic, self.packed(fakes, condition), between, penalty=settings.penalty)
+        _require_finite(public)
+        return fakes, public
 
     def real_inputs(self, batch: Batch, private: Encoded, fakes: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the critic's inputs for real rows and for their interpolates with generated rows, and their units.
@@ -419,7 +435,7 @@ def _gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:
 
 
 def _require_finite(tensors: Iterable[Tensor]) -> None:
-    """Raise ModelError unless all these public numbers, functions of the weights alone, are finite."""
+    """Raise ModelError unless these numbers are finite; under a budget they are public, or clipped and so finite."""
     if not all(bool(torch.isfinite(each).all()) for each in tensors):
         raise ModelError("The training diverged: weights are not finite. Lower generator_rate or critic_rate.")
 

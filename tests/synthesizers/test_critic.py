@@ -11,7 +11,7 @@ from tabsynth.privacy.clipping import check_clipped_sum
 from tabsynth.synthesizers.critic import (
     Critic,
     clipped_real_sum,
-    mean_score_gradient,
+    generated_gradient,
     penalty_factors,
     score_factors,
     squared_norms,
@@ -166,11 +166,18 @@ def test_an_empty_batch_sums_to_zeros_of_the_right_shapes():
     assert length(total) == 0
 
 
+@pytest.mark.parametrize("between", [False, True])
 @pytest.mark.parametrize(("dtype", "accuracy"), ACCURACY)
-def test_the_generated_half_is_the_gradient_of_the_mean_score(dtype, accuracy):
-    critic, real, _ = case(dtype=dtype)
-    expected = torch.autograd.grad(critic(real).mean(), list(critic.parameters()))
-    assert error(mean_score_gradient(critic, real), expected) <= accuracy
+def test_the_generated_half_is_the_gradient_of_its_mean_loss(dtype, accuracy, between):
+    critic, generated, mixed = case(dtype=dtype)
+    loss = critic(generated).mean()
+    if between:
+        rows = mixed[:, :ROW].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(critic(torch.cat([rows, mixed[:, ROW:]], 1)).sum(), rows, create_graph=True)
+        loss = loss + PENALTY * ((slope.norm(dim=1) - 1) ** 2).mean()
+    expected = torch.autograd.grad(loss, list(critic.parameters()), materialize_grads=True, allow_unused=True)
+    found = generated_gradient(critic, generated, mixed if between else None, penalty=PENALTY)
+    assert error(found, expected) <= accuracy
 
 
 def test_rows_are_not_mixed():
