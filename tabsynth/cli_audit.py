@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from tabsynth.console import answer, people
+from tabsynth.registry import DEFAULT_SYNTHESIZER
 
 
 def canary(  # noqa: PLR0917  (a command's options are its arguments)
