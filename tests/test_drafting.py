@@ -11,7 +11,8 @@ import pytest
 
 from tabsynth.drafting import HEADER, MARK, MOST_CATEGORIES, draft
 from tabsynth.errors import TableError
-from tabsynth.schema import Column, Schema, read_schema
+from tabsynth.schema import Column, Schema
+from tabsynth.schema_file import read_schema
 from tabsynth.table import read
 
 KINDS: dict[str, tuple[list[Any], Column]] = {
