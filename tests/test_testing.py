@@ -233,7 +233,7 @@ def test_neighbours_lose_what_they_are_named_for() -> None:
     private = awkward_table(TABLE)
     others = neighbours(private)
     by_part = {part: other for name, other in others.items() for part in name.split(", ")}
-    assert {len(other.private) for other in others.values()} == {119, 60}
+    assert {len(other.private) for name, other in others.items() if "removed" in name} == {119, 60}
     assert by_part["the only missing value of 'cost' removed"].private["cost"].notna().all()
     assert "Jena" not in set(by_part["the only holder of a 'city' removed"].private["city"])
     assert by_part["the largest 'age' removed"].private["age"].max() < private.private["age"].max()
@@ -510,8 +510,7 @@ class _Open(Independent):
     """Leaves its ledger open."""
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Any:
-        ledger.close = lambda: None  # type: ignore[method-assign]
-        return Independent.fit(self, table, ledger, secret, progress)
+        return Independent.fit(self, table, Ledger(ledger.budget), secret, progress)
 
 
 @dataclass(frozen=True)
