@@ -6,7 +6,8 @@ teachers: a Wasserstein critic with gradient penalty, the only part that reads r
 Under a budget the critic reads Poisson batches through DP-SGD; a real row's condition is one of its own values, and the
 generator's conditions are drawn from the noisy one-way marginals, so that nothing is resampled by condition.
 
-Reading order: settings, layout, generator, the critic's step, the generator's step, fit, sampler.
+Reading order: settings and fit, the critic's step, the generator's step, the sampler. Beside this file: `generator`
+(layout and network), `critic`, `measuring` (which marginals) and `matching` (the distance to them).
 """
 
 from __future__ import annotations
@@ -35,74 +36,12 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.critic import Critic, clipped_real_sum, generated_gradient
+from tabsynth.synthesizers.generator import Generator, Layout, draw_conditions, gumbel
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
 from tabsynth.table import Table
 
 CELLS = 4_000_000  # of the logits that are sampled at once
-
-
-class Layout:
-    """Where each column's tokens lie in a row's one-hot encoding, and which tokens carry a place within a bin."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.sizes = list(encoder.sizes)
-        self.width = sum(self.sizes)
-        self.starts = torch.tensor([0, *np.cumsum(self.sizes)[:-1].tolist()])
-        spread = [codec.spread for codec in encoder.codecs]
-        self.placed = [column for column, wide in enumerate(spread) if wide.any()]
-        self.spread = torch.tensor(np.concatenate(spread), dtype=torch.float32)
-
-    def block(self, column: int) -> slice:
-        """Return a column's coordinates."""
-        start = int(self.starts[column])
-        return slice(start, start + self.sizes[column])
-
-    def encode(self, index: Tensor, offsets: Tensor) -> Tensor:
-        """Return hard rows (n, width + placed columns) from one-hot coordinates and offsets in [0, 1)."""
-        hot = torch.zeros(len(index), self.width).scatter_(1, index, 1.0)
-        return torch.cat([hot, (2 * offsets[:, self.placed] - 1) * self.spread[index[:, self.placed]]], 1)
-
-    def softmax(self, logits: Tensor) -> Tensor:
-        """Return the softmax within each column's block."""
-        return torch.cat([part.softmax(1) for part in torch.split(logits, self.sizes, 1)], 1)
-
-    def one_hot(self, condition: Tensor) -> Tensor:
-        """Return conditions (n,) as one-hots (n, width)."""
-        return torch.zeros(len(condition), self.width).scatter_(1, condition[:, None], 1.0)
-
-
-class Generator(nn.Module):
-    """(noise, condition) -> logits and offset shifts, both (n, width); it never mixes rows and starts independent."""
-
-    def __init__(self, layout: Layout, settings: CTGAN, one_way: Tensor) -> None:
-        super().__init__()
-        width = settings.generator_width
-        self.from_noise = nn.Linear(settings.noise_width, width)
-        self.from_condition = nn.Embedding(layout.width, width)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU())
-            for _ in range(settings.generator_depth)
-        )
-        self.last = nn.LayerNorm(width)
-        self.to_logits = nn.Linear(width, layout.width)
-        self.to_shifts = nn.Linear(width, layout.width)
-        self.obedience = nn.Parameter(torch.tensor(4.0))
-        with torch.no_grad():
-            self.to_logits.weight.mul_(0.3)
-            self.to_logits.bias.copy_(one_way.clamp_min(1e-5).log())
-            self.to_shifts.weight.zero_()
-            self.to_shifts.bias.zero_()
-
-    def forward(self, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and shifts; the condition's own logit is raised by a learned amount."""
-        hidden = self.from_noise(noise) + self.from_condition(condition)
-        for block in self.blocks:
-            hidden = hidden + block(hidden)
-        hidden = self.last(hidden)
-        logits = self.to_logits(hidden)
-        raised = logits.scatter_add(1, condition[:, None], self.obedience.expand(len(condition), 1))
-        return raised, self.to_shifts(hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +126,12 @@ class CTGAN:
         dpsgd.finish()
         return CTGANSampler(known.schema, self, training.averaged, targets.one_way)
 
+    def generator(self, layout: Layout, one_way: Tensor) -> Generator:
+        """Return an untrained generator of these settings."""
+        return Generator(
+            layout, one_way, noise_width=self.noise_width, width=self.generator_width, depth=self.generator_depth
+        )
+
     def _measure(self, private: Encoded, encoder: Encoder, known: Discovery, ledger: Ledger, secret: Secret) -> Targets:
         """Measure the marginals that the generator is to match."""
         names, sizes, unit = encoder.names, encoder.sizes, known.schema.unit.rows
@@ -222,7 +167,7 @@ class _Training:
         self.rows_per_unit = rows_per_unit  # on average, a public number
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.generator = Generator(layout, settings, targets.one_way)
+            self.generator = settings.generator(layout, targets.one_way)
             self.critic = Critic(
                 (layout.width + len(layout.placed)) * settings.pac, layout.width * settings.pac, settings.critic_widths
             )
@@ -340,7 +285,7 @@ class _Training:
 
     def draw(self, logits: Tensor, shifts: Tensor) -> Tensor:
         """Return differentiable rows: Gumbel-softmax blocks and centred places within bins."""
-        soft = self.layout.softmax((logits + _gumbel(logits.shape, self.rng)) / self.settings.temperature)
+        soft = self.layout.softmax((logits + gumbel(logits.shape, self.rng)) / self.settings.temperature)
         places = []
         for column in self.layout.placed:
             block = self.layout.block(column)
@@ -363,7 +308,7 @@ class _Training:
 
     def conditions(self, count: int) -> tuple[Tensor, Tensor]:
         """Draw conditions from the measured one-way marginals."""
-        return _conditions(self.targets.one_way, self.layout, count, self.rng)
+        return draw_conditions(self.targets.one_way, self.layout, count, self.rng)
 
 
 class CTGANSampler(Sampler):
@@ -389,10 +334,10 @@ class CTGANSampler(Sampler):
     def _chunk(self, rows: int, source: torch.Generator) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return tokens and places within bins of one chunk."""
         layout = self._layout
-        condition, _ = _conditions(self._one_way, layout, rows, source)
+        condition, _ = draw_conditions(self._one_way, layout, rows, source)
         noise = torch.randn(rows, self._settings.noise_width, generator=source)
         logits, shifts = self._generator(noise, condition)
-        logits += _gumbel(logits.shape, source)
+        logits += gumbel(logits.shape, source)
         tokens = torch.stack([part.argmax(1) for part in torch.split(logits, layout.sizes, 1)], 1)
         places = torch.full(tokens.shape, 0.5)
         shift = shifts.gather(1, (tokens + layout.starts)[:, layout.placed])
@@ -412,26 +357,13 @@ class CTGANSampler(Sampler):
         settings = CTGAN(**values)
         one_way = torch.tensor(arrays["one_way"])
         with torch.random.fork_rng(devices=[]):  # the weights are overwritten, and nobody's random state is used
-            generator = Generator(Layout(Encoder(schema)), settings, one_way)
+            generator = settings.generator(Layout(Encoder(schema)), one_way)
         named = {name.removeprefix("generator."): value for name, value in arrays.items() if name != "one_way"}
         generator.load_state_dict({name: torch.tensor(value) for name, value in named.items()})
         return cls(schema, settings, generator, one_way)
 
 
 CTGAN.sampler = CTGANSampler
-
-
-def _conditions(one_way: Tensor, layout: Layout, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a column uniformly and one of its values by measured share: one-hot coordinates and columns, both (n,)."""
-    shares = [part.cumsum(0) / part.sum() for part in torch.split(one_way.double(), layout.sizes)]
-    ladder = torch.cat([share + column for column, share in enumerate(shares)])
-    columns = torch.randint(len(layout.sizes), (count,), generator=rng)
-    point = columns + torch.rand(count, generator=rng).double() * (1 - 1e-9)
-    return torch.searchsorted(ladder, point, right=True).clamp(max=layout.width - 1), columns
-
-
-def _gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=rng).clamp_(1e-10, 1 - 1e-7).log_().neg_().log_().neg_()
 
 
 def _require_finite(tensors: Iterable[Tensor]) -> None:
