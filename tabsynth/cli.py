@@ -199,6 +199,9 @@ def release(
     ] = None,
     holdout: Annotated[float, typer.Option("--holdout", help="Share of rows kept from the fit, for the gate.")] = 0.2,
     policy: Policy = None,
+    charge_gate: Annotated[
+        bool, typer.Option("--charge-gate", help="Pay for the gate's decision from the budget.")
+    ] = False,
     ledger: LedgerPath = None,
     lifetime: Lifetime = None,
     delimiter: Delimiter = ",",
@@ -206,6 +209,7 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Walk from a private table to a gated release; exit code 3 when the gate refuses."""
+    from tabsynth.charging import SHARE
     from tabsynth.fitting import make_synthesizer
 
     _release(
@@ -222,6 +226,7 @@ def release(
         holdout=holdout,
         rows=rows,
         policy=policy,
+        gate_share=SHARE if charge_gate else 0.0,
         seed=seed,
     )
 

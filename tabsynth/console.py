@@ -19,15 +19,17 @@ def finite(number: float) -> float | None:
 
 
 def summary(privacy: Any) -> dict[str, Any]:
-    """Return the claim in three facts."""
-    return {"private": privacy["private"], "budget": privacy["budget"], "spent": privacy["spent"]}
+    """Return the claim in four facts, the last of them in words."""
+    return {name: privacy[name] for name in ("private", "budget", "spent", "meaning")}
 
 
 def say_cost(privacy: Any) -> None:
-    """Say what was spent, or that nothing bounds it."""
+    """Say what was spent and what that means in plain words, or that nothing bounds it."""
     spent = privacy["spent"]
     if privacy["private"]:
         people.print(f"Spent epsilon {spent['epsilon']:.4g} at delta {spent['delta']:g}.")
+        for sentence in privacy.get("meaning", ()):
+            people.print(f"  {escape(sentence)}", highlight=False)
     else:
         say_not_private()
 

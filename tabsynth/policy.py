@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import yaml
@@ -21,6 +21,9 @@ from tabsynth import _check, registry
 from tabsynth.errors import InputError, TabsynthError
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level
 from tabsynth.metrics.evidence import Evidence, Metric, Tier
+
+if TYPE_CHECKING:
+    from tabsynth.privacy.ledger import Ledger
 
 Status = Literal["passed", "failed", "not applicable"]
 Origin = Literal["zero", "ceiling", "baseline"]
@@ -70,7 +73,8 @@ class Verdict:
 
     `ceiling` is the same metric on training rows in the place of synthetic ones, `baseline` on columns drawn one by
     one; both are None where they could not be measured. For a privacy metric the ceiling is thus what publishing the
-    training rows would score.
+    training rows would score. `allowed` is the most that the privacy budget lets any attack score, where there is a
+    budget and the metric is such a score.
     """
 
     name: str
@@ -84,6 +88,12 @@ class Verdict:
     at_most: float
     counted_from: Origin
     seconds: float
+    allowed: float | None = None
+
+    @property
+    def beyond_the_budget(self) -> bool:
+        """Whether an attack surely found more than the privacy budget allows any attack: a fault, not bad luck."""
+        return self.estimate is not None and self.allowed is not None and self.estimate.low > self.allowed
 
     @property
     def passed(self) -> bool:
@@ -101,12 +111,14 @@ def evaluate(
     policy: Sequence[Check],
     rng: np.random.Generator,
     progress: Callable[[str], None] | None = None,
+    ledger: Ledger | None = None,
 ) -> tuple[Verdict, ...]:
     """Judge every check of a policy on the evidence, in order; exactly one verdict each, whatever a metric raises.
 
     Privacy checks share their confidence level: each is held at 1 - (1 - level) / (number of privacy checks)
     (Bonferroni), so that all their intervals hold together at `level`. `progress` is called with the name of each check
-    before it runs.
+    before it runs. With the `ledger` of a private fit an attack is also held against what the charges allow: an
+    interval that lies above it fails the check, whatever its thresholds say.
     """
     privacy = sum(check.metric.tier == "privacy" for check in policy)
     views = (evidence, evidence.as_real(rng), evidence.as_independent(rng))
@@ -114,7 +126,7 @@ def evaluate(
     for check, own in zip(policy, rng.spawn(len(policy)), strict=True):
         if progress is not None:
             progress(check.metric.name)
-        verdicts.append(_judge(check, views, privacy, own))
+        verdicts.append(_judge(check, views, privacy, own, ledger))
     return tuple(verdicts)
 
 
@@ -219,25 +231,54 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
-def _judge(check: Check, views: tuple[Evidence, Evidence, Evidence], privacy: int, rng: np.random.Generator) -> Verdict:
+def allowance(metric: Metric, ledger: Ledger | None) -> float | None:
+    """Return the most that a ledger's charges allow a metric to score; None where they do not bound it."""
+    allowed = getattr(metric, "allowed", None)
+    return float(allowed(ledger)) if callable(allowed) and ledger is not None and ledger.private else None
+
+
+def _judge(
+    check: Check,
+    views: tuple[Evidence, Evidence, Evidence],
+    privacy: int,
+    rng: np.random.Generator,
+    ledger: Ledger | None,
+) -> Verdict:
     """Measure one check on the synthetic rows, on real ones and on the trivial baseline, and judge the first."""
     start = perf_counter()
     rngs = rng.spawn(3)
     try:
-        metric = _corrected(check.metric, privacy)
+        metric = corrected(check.metric, privacy)
     except TabsynthError as error:
         measured: list[Estimate | Exception] = [error] * 3
     else:
         measured = [_measure(metric, view, own) for view, own in zip(views, rngs, strict=True)]
-    status, reason = _conclude(check, *measured)
-    estimate, ceiling, baseline = (one if isinstance(one, Estimate) else None for one in measured)
-    return Verdict(
-        check.metric.name, check.metric.tier, status, reason, estimate, ceiling, baseline,
-        check.at_least, check.at_most, check.counted_from, perf_counter() - start,
+    return conclude(check, *measured, seconds=perf_counter() - start, allowed=allowance(check.metric, ledger))
+
+
+def conclude(
+    check: Check,
+    found: Estimate | Exception,
+    ceiling: Estimate | Exception | None,
+    baseline: Estimate | Exception | None,
+    *,
+    seconds: float,
+    allowed: float | None,
+) -> Verdict:
+    """Return the verdict on a check from what was measured, errors standing where nothing was."""
+    status, reason = _conclude(check, found, ceiling, baseline)
+    estimate, above, below = (one if isinstance(one, Estimate) else None for one in (found, ceiling, baseline))
+    verdict = Verdict(
+        check.metric.name, check.metric.tier, status, reason, estimate, above, below,
+        check.at_least, check.at_most, check.counted_from, seconds, allowed,
     )  # fmt: skip
+    if not verdict.beyond_the_budget:
+        return verdict
+    fault = f"the budget allows no attack more than {allowed:.3g}: a fault in the synthesizer or its accounting"
+    return replace(verdict, status="failed", reason=f"{reason.removesuffix('.')}; {fault}, not bad luck.")
 
 
-def _corrected(metric: Metric, privacy: int) -> Metric:
+def corrected(metric: Metric, privacy: int) -> Metric:
     """Return a privacy metric at the level that `privacy` checks share; any other as it is."""
     if metric.tier != "privacy" or privacy == 1:
         return metric
@@ -259,7 +300,10 @@ def _measure(metric: Metric, evidence: Evidence, rng: np.random.Generator) -> Es
 
 
 def _conclude(
-    check: Check, found: Estimate | Exception, ceiling: Estimate | Exception, baseline: Estimate | Exception
+    check: Check,
+    found: Estimate | Exception,
+    ceiling: Estimate | Exception | None,
+    baseline: Estimate | Exception | None,
 ) -> tuple[Status, str]:
     """Return the status of a check and the reason in plain words."""
     if isinstance(found, NotApplicable) and not check.required:
@@ -267,6 +311,8 @@ def _conclude(
     if isinstance(found, Exception):
         return "failed", _told(found)
     origin = {"zero": 0.0, "ceiling": ceiling, "baseline": baseline}[check.counted_from]
+    if origin is None:
+        return "failed", f"The {check.counted_from} it is counted from was not measured."
     if isinstance(origin, Exception):
         return "failed", f"The {check.counted_from} it is counted from could not be measured. {_told(origin)}"
     start = origin.value if isinstance(origin, Estimate) else origin

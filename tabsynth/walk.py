@@ -14,13 +14,18 @@ import numpy as np
 import pandas as pd
 
 from tabsynth import _check
+from tabsynth.charging import ChargedGate, charged_policy, check_form
 from tabsynth.drafting import draft
+from tabsynth.errors import InputError
 from tabsynth.fitting import fit_intake
 from tabsynth.intake import SchemaLike, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Check, Verdict, default_policy, evaluate, read_policy
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.release import Release, check_folder, check_release_folder, release
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
+from tabsynth.release import Release, check_folder, check_release_folder, filters, release
+from tabsynth.release.gate import ORACLE, Mode
 from tabsynth.report import Report, build_report
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.synthesizers.model import Model
@@ -77,6 +82,7 @@ def release_table(
     holdout: float = HOLDOUT,
     rows: int | None = None,
     policy: Path | str | None = None,
+    gate_share: float = 0.0,
     seed: int | None = None,
     progress: Progress = silent,
     on_check: Callable[[str], None] | None = None,
@@ -84,27 +90,47 @@ def release_table(
     """Walk from a private table to a release folder.
 
     Everything that can be wrong is looked at first: the folder, the policy, the schema, the table. Only then is the
-    ledger opened and charged. `rows` are sampled, by default as many as the training part is known to have.
+    ledger opened and charged. `rows` are sampled, by default as many as the training part is known to have. Under a
+    budget `gate_share` above 0 pays for the gate's decision from the budget, before the fit takes the rest; at 0 the
+    decision says one bit that is not paid for, and the provenance says so.
+
+    Under a budget the split, like the noise, is never seeded: with a split that anybody can repeat, taking one row away
+    would move all rows after it. Each unit is cut to its `rows_per_unit` rows first, so that the rows that the gate
+    takes for training rows are those that were trained on.
 
     Raises Refused when the gate says no; then only the inside report was written.
     """
     path = check_release_folder(folder)
-    checks = load_policy(policy)
+    _check.within("gate_share", gate_share, 0, 0.9)
+    if gate_share > 0 and not budgeted:
+        raise InputError("A gate is charged to a budget, and there is none: set epsilon, or leave the gate uncharged.")
+    checks = load_policy(policy, charged=gate_share > 0)
+    refuse_filters(synthesizer)
     if rows is not None:
         _check.at_least("rows", rows, 2)
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     splitting, sampling, judging = np.random.default_rng(seed).spawn(3)
-    train, held = split(intake.table, holdout, splitting)
+    secret = Secret() if budgeted or seed is None else Secret.fixed(seed)
+    bounded = bound_contributions(intake.table, secret)
+    train, held = split(bounded, holdout, np.random.default_rng() if budgeted else splitting)
     ledger = open_ledger()
+    gate = None if gate_share <= 0 else ChargedGate(checks, bounded.schema, ledger, Secret(), gate_share)
     model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress)
     drawn = model.sample(
         rows or model.schema.rows or 2, sampling
     )  # the completed schema's row count was declared or paid
     evidence = Evidence(model.schema, train.private, held.private, drawn)
-    verdicts = evaluate(evidence, checks, judging, on_check)
+    ledger.attempt()
+    if gate is None:
+        verdicts = evaluate(evidence, checks, judging, on_check, ledger)
+    else:
+        verdicts = gate.evaluate(evidence, judging, on_check)
+    mode: Mode = "inside" if gate is None else "charged"
     report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, title=path.name)
     seeds = {} if seed is None else {"public": seed}
-    return release(drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, policy=checks, seeds=seeds)
+    return release(
+        drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, policy=checks, seeds=seeds, mode=mode
+    )
 
 
 def audit_tables(
@@ -140,6 +166,20 @@ def audit_tables(
     return Audit(verdicts, report)
 
 
-def load_policy(policy: Path | str | None) -> tuple[Check, ...]:
-    """Return the checks of a policy file or an installed policy; the default policy when none is named."""
-    return default_policy() if policy is None else read_policy(policy)
+def load_policy(policy: Path | str | None, *, charged: bool = False) -> tuple[Check, ...]:
+    """Return the checks of a policy file or an installed policy; when none is named the default of the gate's kind.
+
+    For a charged gate, raises InputError naming a check that has no form of bounded sensitivity.
+    """
+    if not charged:
+        return default_policy() if policy is None else read_policy(policy)
+    checks = charged_policy() if policy is None else read_policy(policy)
+    for check in checks:
+        check_form(check)
+    return checks
+
+
+def refuse_filters(synthesizer: Synthesizer) -> None:
+    """Raise InputError when a setting drops synthetic rows by training rows, before anything is charged."""
+    for name in filters(synthesizer):
+        raise InputError(f"The setting {name!r} names {ORACLE}. Remove it.")

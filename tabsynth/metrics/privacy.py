@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,16 @@ Scores = tuple[Floats, Floats]  # of members, of non-members: higher means "this
 FEWEST = 30  # holdout rows
 OVERLAP = 0.05  # share of holdout rows found among the training rows, beyond what training rows repeat one another
 TRIES = ("distance", "calibrated distance", "density ratio")
+
+
+class Allowance(Protocol):
+    """What a privacy budget allows any attack on membership: a `Ledger` knows it."""
+
+    def auc(self) -> float:
+        """Return the largest area under the ROC curve."""
+
+    def tpr_at_fpr(self, fpr: float) -> float:
+        """Return the largest true positive rate at a false positive rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,10 @@ class MembershipAUC:
         _check.at_least("queries", self.queries, FEWEST)
         check_level(self.level)
 
+    def allowed(self, budget: Allowance) -> float:
+        """Return the most that any attack can score against what a ledger's charges allow."""
+        return budget.auc()
+
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotMeasured without a holdout that is apart from the training rows, or with one of few rows."""
         attacks, note = membership(evidence, self.queries, rng)
@@ -116,6 +130,10 @@ class MembershipTPR:
         _check.within("fpr", self.fpr, 1e-6, 0.5)
         _check.at_least("queries", self.queries, FEWEST)
         check_level(self.level)
+
+    def allowed(self, budget: Allowance) -> float:
+        """Return the most that any attack can score against what a ledger's charges allow."""
+        return budget.tpr_at_fpr(self.fpr)
 
     @property
     def name(self) -> str:

@@ -53,7 +53,7 @@ class Ledger:
         self._file: LedgerFile | None = None
         self._fit = 1
         self._set_aside = 0.0
-        self._attempts: int | None = None
+        self._attempt: int | None = None
 
     @classmethod
     def open(
@@ -192,24 +192,23 @@ class Ledger:
                 self._file.remark(self._fit, "note", text)
             self._notes.append(text)
 
-    @property
-    def attempts(self) -> int | None:
-        """The number of this fit's latest attempt at a gate, among all of the file's; None where none is counted."""
-        return self._attempts
-
     def attempt(self) -> int | None:
-        """Count an attempt at a gate, before the gate looks, and return its number; None without a file to count in."""
-        if self._file:
+        """Count an attempt at a gate, before the gate looks, and return its number among all of the file's.
+
+        None without a file to count in. Until the attempt is decided it is the same one.
+        """
+        if self._file and self._attempt is None:
             with self._held():
                 self._file.remark(self._fit, "attempt", "held against the gate")
-                self._attempts = self._file.attempts
-        return self._attempts
+                self._attempt = self._file.attempts
+        return self._attempt
 
     def decided(self, decision: str) -> None:
-        """Write down what the gate said of the latest attempt."""
+        """Write down what the gate said of the attempt."""
         if self._file:
             with self._held():
                 self._file.remark(self._fit, "decision", decision)
+        self._attempt = None
 
     def mark_not_private(self, why: str) -> None:
         """Say, for good, that the charges no longer bound what leaks; call it before anything is let out.

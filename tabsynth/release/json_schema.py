@@ -85,6 +85,7 @@ def _gate() -> dict[str, Any]:
             "passed": {"const": True},
             "policy_fingerprint": TEXT_OR_NULL,
             "verdicts": {"type": "array", "items": verdict, "minItems": 1},
+            "mode": {"enum": ["inside", "charged"]},
             "attempts": {"type": ["integer", "null"], "minimum": 1},
             "statement": TEXT,
         }

@@ -18,6 +18,7 @@ from uuid import uuid4
 from tabsynth.policy import Check, Verdict
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.words import claim_in_words, unit_in_words
+from tabsynth.release.gate import Mode
 from tabsynth.schema import Schema
 
 FORMAT_VERSION = 1
@@ -36,6 +37,7 @@ def provenance(
     policy: Sequence[Check] | None = None,
     seeds: Mapping[str, int] | None = None,
     attempts: int | None = None,
+    mode: Mode = "inside",
 ) -> dict[str, Any]:
     """Return the outside account of one release as plain JSON values, its files' hashes still to be added.
 
@@ -60,8 +62,9 @@ def provenance(
             "passed": True,
             "policy_fingerprint": None if policy is None else policy_fingerprint(policy),
             "verdicts": [{"name": v.name, "tier": v.tier, "status": v.status} for v in verdicts],
+            "mode": mode,
             "attempts": attempts,
-            "statement": _gate_statement(attempts),
+            "statement": _gate_statement(attempts, mode, ledger.private),
         },
         "seeds": dict(seeds or {}),
         "packages": _packages(),
@@ -134,11 +137,24 @@ def _pair(epsilon: float, delta: float) -> dict[str, Any]:
     return {"epsilon": epsilon if math.isfinite(epsilon) else None, "delta": delta}
 
 
-def _gate_statement(attempts: int | None) -> str:
-    tries = "not recorded" if attempts is None else str(attempts)
+def _gate_statement(attempts: int | None, mode: Mode, private: bool) -> str:
+    """Say what the decision to release tells of the private rows, and how many times it was asked for."""
+    if attempts is None:
+        tries = "Attempts are not counted: no ledger file was kept."
+    else:
+        tries = f"Attempts made: {attempts}, this one included."
+    if mode == "charged":
+        return (
+            "The decision to release was computed from noisy counts of private rows, which were charged to the budget "
+            f"before the fit: it is inside the budget. {tries}"
+        )
+    bit = "That this release exists says one bit about them" + (
+        ", which the budget does not cover." if private else "."
+    )
+    many = " Each refused attempt before it says one more." if attempts and attempts > 1 else ""
     return (
-        "The decision to release was computed from private rows. That this release exists says one bit about them, "
-        f"which the budget does not cover. Attempts made: {tries}. The numbers behind the checks stay inside."
+        f"The decision to release was computed from private rows. {bit}{many} {tries} The numbers behind the checks "
+        "stay inside."
     )
 
 

@@ -16,7 +16,7 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.release import folder as folders
 from tabsynth.release.card import card
 from tabsynth.release.data import to_arrow, write_parquet
-from tabsynth.release.gate import refusals
+from tabsynth.release.gate import Mode, refusals
 from tabsynth.release.provenance import provenance
 from tabsynth.release.read import CARD, DATA, PROVENANCE, Release, sha256
 from tabsynth.schema import Schema
@@ -64,24 +64,31 @@ def release(  # noqa: PLR0917 -- the walk's six things, in the order in which it
     policy: Sequence[Check] | None = None,
     seeds: Mapping[str, int] | None = None,
     attempts: int | None = None,
+    mode: Mode = "inside",
 ) -> Release:
     """Write a release folder in one atomic step and return it, or raise Refused.
 
     `rows` are synthetic, `schema` is complete and public, `synthesizer` the frozen dataclass of settings that was
     fitted, `ledger` what it charged. The folder gets data.parquet, provenance.json and README.md; the inside report
     goes to the folder of the same name with `.inside` appended, whether the release passed or not. `policy` enters as
-    a fingerprint; `seeds` are those that may be published (never the noise's); `attempts` counts the tries until this
-    one, itself included; `title` is the folder's name unless given.
+    a fingerprint; `seeds` are those that may be published (never the noise's); `title` is the folder's name unless
+    given. `mode` says whether the verdicts came of private numbers that stay inside or of noisy ones that the ledger
+    was charged for. A ledger with a file counts the attempts and gets a line on each; otherwise `attempts` may give the
+    tries until this one, itself included, and None says that they were not counted.
 
     Raises Refused when there is a reason in `refusals`, and InputError when the rows do not fit the schema or the
     folder cannot be written; then nothing of the release is left behind.
 
     *Formal guarantee*: the folder is a function of the other arguments and of one bit, that no check failed. No
-    number of a verdict enters it, nor does anything of `inside`.
+    number of a verdict enters it, nor does anything of `inside`. In the mode `charged` that bit is post-processing of
+    what the ledger was charged for.
     """
     path = check_release_folder(folder)
     home = folders.inside_folder(path)
-    if reasons := refusals(verdicts, ledger):
+    counted = ledger.attempt()
+    reasons = refusals(verdicts, ledger, mode=mode, synthesizer=synthesizer)
+    ledger.decided("refused" if reasons else "released")
+    if reasons:
         with folders.staged(home, mode=folders.PRIVATE_MODE) as temporary:
             _write_inside(temporary, inside)
             folders.put_in_place(temporary, home, replace=True)
@@ -96,7 +103,8 @@ def release(  # noqa: PLR0917 -- the walk's six things, in the order in which it
         title=title or path.name,
         policy=policy,
         seeds=seeds,
-        attempts=attempts,
+        attempts=attempts if counted is None else counted,
+        mode=mode,
     )
     with folders.staged(home, mode=folders.PRIVATE_MODE) as within, folders.staged(path) as outside:
         _write_outside(outside, rows, schema, account)

@@ -21,6 +21,7 @@ from tabsynth import registry
 from tabsynth.errors import ConformanceError, InputError, ModelError
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.words import claim_in_words
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Progress, Sampler, Synthesizer, silent
 from tabsynth.table import Table
@@ -31,7 +32,7 @@ MODEL, WEIGHTS = "model.json", "weights.safetensors"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A sampler, the name and settings of the synthesizer that fitted it, and what the ledger says it cost."""
+    """A sampler, the name and settings of the synthesizer that fitted it, what it cost and what that means."""
 
     sampler: Sampler
     name: str
@@ -83,7 +84,8 @@ def fit(synthesizer: Synthesizer, table: Table, ledger: Ledger, secret: Secret, 
         raise ConformanceError(f"The synthesizer {synthesizer.name!r} did not close its ledger.")
     if sampler.schema.undeclared():
         raise ConformanceError(f"The synthesizer {synthesizer.name!r} returned a sampler with an incomplete schema.")
-    return Model(sampler, synthesizer.name, settings_of(synthesizer), ledger.to_dict())
+    privacy = ledger.to_dict() | {"meaning": list(claim_in_words(ledger, table.schema.unit))}
+    return Model(sampler, synthesizer.name, settings_of(synthesizer), privacy)
 
 
 def load(folder: Path | str) -> Model:

@@ -26,18 +26,17 @@ def test_attempts_of_all_fits_are_counted_before_the_gate_looks(tmp_path):
     path = tmp_path / "people.ledger"
     first = opened(path)
     first.close()
-    assert first.attempts is None
-    assert first.attempt() == first.attempts == 1
+    assert first.attempt() == 1
     assert ledger_file.verify(path).fits[0].decisions == (), "an attempt is on disk before its decision"
     first.decided("refused")
     second = opened(path)
-    assert second.attempt() == 2
-    assert second.attempt() == 3
+    assert second.attempt() == second.attempt() == 2, "until it is decided it is the same one"
+    second.decided("refused")
+    assert second.attempt() == 3, "the same fit may be held against a gate again, and that counts"
     second.decided("released")
-    assert first.attempts == 1
     fits = ledger_file.show(path)
     assert [fit.attempts for fit in fits] == [1, 2]
-    assert [fit.decisions for fit in fits] == [("refused",), ("released",)]
+    assert [fit.decisions for fit in fits] == [("refused",), ("refused", "released")]
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if '"attempt"' not in line))
     with pytest.raises(LedgerError, match="altered"):
@@ -46,8 +45,9 @@ def test_attempts_of_all_fits_are_counted_before_the_gate_looks(tmp_path):
 
 def test_without_a_file_nothing_is_counted():
     ledger = Ledger(ONE)
+    assert ledger.attempt() is None
     ledger.decided("released")
-    assert ledger.attempt() is ledger.attempts is None
+    assert ledger.attempt() is None
 
 
 def test_shares_after_setting_aside_are_of_the_rest():
@@ -85,9 +85,9 @@ def test_the_largest_auc_of_a_gaussian_is_that_of_two_normals(mu):
 
 def test_the_largest_auc_is_the_area_under_the_largest_tpr():
     events = [dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(0.1, dp.GaussianDpEvent(1.5)), 50)]
-    fprs = np.linspace(0, 1, 201)
+    fprs = np.linspace(0, 1, 31)
     area = np.trapezoid([tpr_at_fpr(events, fpr, 1e-3) for fpr in fprs], fprs)
-    assert largest_auc(events, 1e-3) == pytest.approx(area, abs=2e-3)
+    assert largest_auc(events, 1e-3) == pytest.approx(area, abs=5e-3)
     assert largest_auc([dp.NonPrivateDpEvent()]) == 1
 
 
