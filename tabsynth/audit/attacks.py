@@ -6,6 +6,7 @@ same synthesizer fitted to the same table without any canary: what a canary look
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -53,11 +54,20 @@ class Sight:
     rows: pd.DataFrame
 
 
-def score_canaries(canaries: pd.DataFrame, private: pd.DataFrame, seen: Sight, reference: Sight) -> dict[str, Floats]:
-    """Return every score that the fit offers, by name, high where a canary looks planted: each of shape (canaries,)."""
-    scores = black_box(canaries, private, seen.rows, reference.rows, seen.sampler.schema)
+def score_canaries(
+    canaries: pd.DataFrame, private: pd.DataFrame, seen: Sight, reference: Callable[[], Sight]
+) -> dict[str, Floats]:
+    """Return every score that the fit offers, by name, high where a canary looks planted: each of shape (canaries,).
+
+    `reference` is asked for only where a score needs it, because it may cost a fit. Without synthetic rows the black
+    box is left out.
+    """
+    scores: dict[str, Floats] = {}
+    if len(seen.rows):
+        scores |= black_box(canaries, private, seen.rows, reference().rows, seen.sampler.schema)
     for name, attack in (("likelihood (white box)", likelihoods), ("critic (white box)", critic_scores)):
-        found, usual = attack(seen.sampler, canaries), attack(reference.sampler, canaries)
+        found = attack(seen.sampler, canaries)
+        usual = None if found is None else attack(reference().sampler, canaries)
         if found is not None and usual is not None:
             scores[name] = found - usual
     if isinstance(seen.sampler, IndependentSampler):

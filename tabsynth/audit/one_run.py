@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class Plan:
         """Fit to the table without a canary: what canaries look like when none was planted."""
         return self._sight(self.table, Ledger(self.budget), 2**32)
 
-    def trial(self, number: int, reference: Sight, progress: Progress = silent) -> Trial:
+    def trial(self, number: int, reference: Callable[[], Sight], progress: Progress = silent) -> Trial:
         """Plant, fit and score once, with coins, noise and a ledger of its own."""
         secret, ledger = Secret(), Ledger(self.budget)
         coin = toss(len(self.canaries), secret)
@@ -77,6 +77,8 @@ class Plan:
 
     def _sight(self, table: Table, ledger: Ledger, number: int, progress: Progress = silent) -> Sight:
         sampler = self.synthesizer.fit(table, ledger, Secret(), progress)
+        if self.rows == 0:
+            return Sight(sampler, self.canaries.frame.iloc[:0])
         return Sight(sampler, sampler.sample(self.rows, np.random.default_rng([self.seed, number])))
 
 

@@ -34,12 +34,16 @@ class _Worker:
     """What a process holds between runs: the plan, and the reference once it was needed."""
 
     plan: Plan
-    reference: Sight | None = None
+    kept: Sight | None = None
+
+    def reference(self) -> Sight:
+        """Return the reference, fitted when it is asked for first."""
+        if self.kept is None:
+            self.kept = self.plan.reference()
+        return self.kept
 
     def run(self, number: int, progress: Progress = silent) -> dict[str, Any]:
         """Make one run."""
-        if self.reference is None:
-            self.reference = self.plan.reference()
         return self.plan.trial(number, self.reference, progress).to_dict()
 
 
@@ -61,12 +65,13 @@ def audit_synthesizer(
     """Estimate, from below, the epsilon that a synthesizer really has on a table, and compare it with its claim.
 
     `canaries` rows are made up to be found (or given, as raw rows), each planted by a coin of its own. Each of the
-    `runs` is a fit under the whole `budget`, with new coins; a reference without canaries is fitted beside them. With
-    one canary and many runs the classical audit is made, else the one-run audit over all runs together.
+    `runs` is a fit under the whole `budget`, with new coins. With one canary and many runs the classical audit is made,
+    else the one-run audit over all runs together.
 
-    Attacks: on `rows` synthetic rows (by default four times as many as the table has, at most 50,000), on the model's
-    likelihood or critic where it offers one, and on `gradients` canaries in its DP-SGD where it has one (None: as many
-    as canaries, up to 1000).
+    Attacks: on `rows` synthetic rows (by default four times as many as the table has, at most 50,000; with 0 the black
+    box is left out), on the model's likelihood or critic where it offers one, and on `gradients` canaries in its DP-SGD
+    where it has one (None: as many as canaries, up to 1000). All but the last are held against a reference, fitted once
+    to the table without canaries.
 
     Ledgers live in memory and are charged for themselves alone: the audit spends nothing of the data's budget,
     and for that reason neither its models nor its numbers may be released.
@@ -100,6 +105,8 @@ def judge(trials: list[Trial], name: str, budget: Budget, confidence: float) -> 
         max(each.failure for each in claims),
     )
     scores = pooled(trials)
+    if not scores:
+        raise InputError(f"{name!r} offers no white box to attack; let the black box have rows.")
     single = {name: scored for name, scored in scores.items() if len(scored[1]) == len(trials)}
     if not single or len(trials) < FEWEST_RUNS:
         return judge_one_run(name, claim, scores, runs=len(trials), normal=[GRADIENTS], confidence=confidence)
@@ -123,7 +130,7 @@ def _plan(
     if not budget.private:
         raise InputError("There is no claim to audit without a budget: give a finite epsilon.")
     if rows is not None:
-        _check.at_least("rows", rows, 1)
+        _check.at_least("rows", rows, 0)
     _check.at_least("seed", seed, 0)
     made: Canaries
     if isinstance(canaries, pd.DataFrame):
@@ -132,7 +139,8 @@ def _plan(
         made = make_canaries(table, canaries, np.random.default_rng(seed))
     slipped = (min(len(made), 1000) if len(made) > 1 else 0) if gradients is None else gradients
     _check.at_least("gradients", slipped, 0)
-    return Plan(table, synthesizer, budget, made, rows or min(4 * len(table.private), MOST_ROWS), slipped, seed)
+    drawn = min(4 * len(table.private), MOST_ROWS) if rows is None else rows
+    return Plan(table, synthesizer, budget, made, drawn, slipped, seed)
 
 
 def _make(plan: Plan, numbers: list[int], workers: int, progress: Progress) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -115,6 +115,17 @@ def test_gradient_canaries_ride_along_in_a_fit_by_dpsgd(people):
     assert "mean shift, Gaussian noise" in {bound.method for bound in result.bounds}
 
 
+def test_a_white_box_alone_needs_no_reference(people, monkeypatch):
+    monkeypatch.setattr(Plan, "reference", lambda self: pytest.fail("a reference was fitted"))
+    result = audit_synthesizer(people, Independent(), CLAIM, canaries=20, rows=0)
+    assert [attack.name for attack in result.attacks] == ["marginals (white box)"]
+
+
+def test_an_audit_without_an_attack_is_refused(people):
+    with pytest.raises(InputError, match="no white box"):
+        audit_synthesizer(people, Copies(), CLAIM, canaries=20, rows=0)
+
+
 def test_a_killed_audit_goes_on(people, tmp_path, monkeypatch):
     folder, made = tmp_path / "runs", []
     trial = Plan.trial
@@ -174,7 +185,7 @@ class Broken(Independent):
         ({"runs": 0}, "runs"),
         ({"canaries": 1, "runs": 5}, "runs"),
         ({"workers": 0}, "workers"),
-        ({"rows": 0}, "rows"),
+        ({"rows": -1}, "rows"),
         ({"seed": -1}, "seed"),
         ({"gradients": -1}, "gradients"),
         ({"confidence": 1.0}, "confidence"),
@@ -205,7 +216,7 @@ def test_a_score_sees_no_coin_and_no_score_of_another_run(people):
     rows = people.private.sample(200, random_state=1)
     sampler = IndependentSampler(people.schema, [np.full(12, 1 / 12), np.full(3, 1 / 3), *[np.full(20, 0.05)] * 2])
     seen = Sight(sampler, rows)
-    scores = score_canaries(canaries, people.private, seen, seen)
+    scores = score_canaries(canaries, people.private, seen, lambda: seen)
     assert (scores["nearest row (black box)"] == 0).all()
     assert (scores["shared values (black box)"] == 0).all()
 
@@ -215,7 +226,7 @@ def test_a_row_that_was_copied_stands_out(people):
     base = people.private.sample(200, random_state=1)
     uniform = IndependentSampler(people.schema, [np.full(12, 1 / 12), np.full(3, 1 / 3), *[np.full(20, 0.05)] * 2])
     copied = pd.concat([base, *[canaries.iloc[:10]] * 5], ignore_index=True)
-    scores = score_canaries(canaries, people.private, Sight(uniform, copied), Sight(uniform, base))
+    scores = score_canaries(canaries, people.private, Sight(uniform, copied), lambda: Sight(uniform, base))
     near = scores["nearest row (black box)"]
     assert near[:10].min() > np.median(near[10:])
     assert near[:10].mean() > 2 * near[10:].mean()
@@ -223,8 +234,8 @@ def test_a_row_that_was_copied_stands_out(people):
 
 def test_trials_are_pooled_on_one_scale(people):
     plan = module._plan(people, Independent(), CLAIM, canaries=20, rows=50, gradients=None, seed=0)
-    reference = plan.reference()
-    trials = [plan.trial(number, reference) for number in range(2)]
+    seen = plan.reference()
+    trials = [plan.trial(number, lambda: seen) for number in range(2)]
     for values, coin in pooled(trials).values():
         assert values.shape == coin.shape == (40,)
         assert abs(np.median(values[:20])) < 1e-9
