@@ -19,7 +19,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from tabsynth._check import at_least, within
+from tabsynth.errors import ConformanceError
 
 _CHUNK = 1 << 16  # words of the stream held at once: 512 KiB, so memory stays flat however much is asked for
 
@@ -43,9 +44,15 @@ class Secret:
     array([ True,  True,  True])
     """
 
+    _last: ClassVar[bytes] = b""
+
     def __init__(self) -> None:
+        """Take a key from the operating system; raise ConformanceError when it hands out the same one twice."""
         self._fixed = False
         self._take_key(os.urandom(32))
+        if self._fingerprint == Secret._last:
+            raise ConformanceError("Two streams of noise are the same: the randomness they start from is not random.")
+        Secret._last = self._fingerprint
 
     @classmethod
     def fixed(cls, seed: int) -> Secret:
@@ -118,6 +125,7 @@ class Secret:
     def _take_key(self, key: bytes) -> None:
         """Start the stream of `key`; a key is used once, so the counter may start at zero."""
         self._process = os.getpid()
+        self._fingerprint = hashlib.sha256(b"tabsynth fingerprint" + key).digest()
         self._stream: CipherContext = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
 
     def __repr__(self) -> str:

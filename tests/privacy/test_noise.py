@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import binomtest, chi2, chisquare, kstest, norm
 
-from tabsynth.errors import InputError
+from tabsynth.errors import ConformanceError, InputError
 from tabsynth.privacy import noise
 from tabsynth.privacy.noise import Secret
 
@@ -18,6 +18,7 @@ SMALL = 1e-6
 
 def test_stream_is_aes_256_in_counter_mode_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise.os, "urandom", lambda size: bytes(range(size)))
+    monkeypatch.setattr(Secret, "_last", b"")
     ecb = Cipher(algorithms.AES(bytes(range(32))), modes.ECB()).encryptor()
     blocks = b"".join(ecb.update(counter.to_bytes(16, "big")) for counter in range(5))
     words = np.frombuffer(blocks, dtype="<u8")
@@ -120,7 +121,16 @@ def test_a_fork_takes_a_fresh_key(monkeypatch: pytest.MonkeyPatch) -> None:
     in_child = child.uniform(10)
     monkeypatch.undo()
     monkeypatch.setattr(noise.os, "urandom", lambda size: b"a" * 32)
+    monkeypatch.setattr(Secret, "_last", b"")
     assert not np.isin(in_child, Secret().uniform(10)).any()
+
+
+def test_randomness_that_repeats_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = iter([b"c" * 32, b"d" * 32, b"d" * 32])
+    monkeypatch.setattr(noise.os, "urandom", lambda size: next(keys))
+    Secret(), Secret()
+    with pytest.raises(ConformanceError, match="not random"):
+        Secret()
 
 
 def test_a_seed_is_a_whole_number() -> None:
