@@ -131,6 +131,17 @@ def in_words(event: Any) -> str:
     return f"{name} noise ({parameters})"
 
 
+def answers_of(event: Any) -> float:
+    """Return how many answers a charge of this event pays for: one for each part, any number when it is repeated.
+
+    >>> answers_of(dp.ComposedDpEvent([dp.GaussianDpEvent(2.0), dp.GaussianDpEvent(3.0)]))
+    2.0
+    """
+    if isinstance(event, dp.SelfComposedDpEvent):
+        return math.inf  # a step of training answers with one tensor for each parameter
+    return float(len(event.events)) if isinstance(event, dp.ComposedDpEvent) else 1.0
+
+
 def _short(value: Any) -> str:
     """Return a parameter with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -31,7 +31,7 @@ from tabsynth.errors import InputError
 from tabsynth.privacy.accounting import DiscreteGaussianDpEvent
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
-from tabsynth.privacy.replay import answered
+from tabsynth.privacy.replay import Exact, answered
 
 
 def noisy_histogram(
@@ -54,8 +54,9 @@ def noisy_histogram(
     Raises BudgetExceeded or LedgerError, and then `count` was not called.
     """
     _charge(_gaussian_event(sigma, sensitivity), ledger=ledger, secret=secret, why=why)
-    noisy = _discrete_gaussian(count(), sigma * sensitivity, secret)
-    return answered(noisy.astype(np.float64), why=why)
+    counts = count()
+    noisy = _discrete_gaussian(counts, sigma * sensitivity, secret)
+    return answered(noisy.astype(np.float64), why=why, exact=Exact(counts, sensitivity))
 
 
 def noisy_count(
@@ -112,8 +113,12 @@ def noisy_histograms_for_the_rest(
     if secret.fixed_seed:
         ledger.mark_not_private(f"The noise of {why!r} comes from a fixed seed.")
     scales = [sigma * times * sensitivity for times in relative]
-    noisy = [_discrete_gaussian(count(), scale, secret) for count, scale in zip(counts, scales, strict=True)]
-    return [(answered(answer.astype(np.float64), why=why), scale) for answer, scale in zip(noisy, scales, strict=True)]
+    exact = [count() for count in counts]
+    noisy = [_discrete_gaussian(each, scale, secret) for each, scale in zip(exact, scales, strict=True)]
+    return [
+        (answered(answer.astype(np.float64), why=why, exact=Exact(each, sensitivity)), scale)
+        for answer, each, scale in zip(noisy, exact, scales, strict=True)
+    ]
 
 
 def noisy_categories(
@@ -143,7 +148,8 @@ def noisy_categories(
     values, counts = values_and_counts()
     noisy = _discrete_gaussian(counts, sigma * rows_per_unit, secret)
     kept = [(value, float(number)) for value, number in zip(values, noisy, strict=True) if number > threshold]
-    return answered(dict(sorted(kept, key=lambda pair: (type(pair[0]).__name__, pair[0]))), why=why)
+    exact = Exact(dict(zip(values, map(float, counts), strict=True)), rows_per_unit)
+    return answered(dict(sorted(kept, key=lambda pair: (type(pair[0]).__name__, pair[0]))), why=why, exact=exact)
 
 
 def category_threshold(sigma: float, delta: float, rows_per_unit: int = 1) -> int:
@@ -195,7 +201,9 @@ def select(
     event = LaplaceDpEvent(1 / epsilon) if math.isfinite(epsilon) else NonPrivateDpEvent()
     positive("sensitivity", sensitivity)
     _charge(event, ledger=ledger, secret=secret, why=why)
-    return answered(_selected(score(), epsilon, sensitivity, monotonic, secret), why=why)
+    scores = score()
+    chosen = _selected(scores, epsilon, sensitivity, monotonic, secret)
+    return answered(chosen, why=why, exact=Exact(scores, sensitivity, each=True))
 
 
 def _charge(event: DpEvent, *, ledger: Ledger, secret: Secret, why: str, delta: float = 0.0) -> None:

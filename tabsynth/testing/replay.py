@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from tabsynth.errors import BudgetExceeded, InputError
 from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.events import answers_of
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.replay import RepeatedSecret, Tape, recording, replaying
+from tabsynth.privacy.units import count_units
 from tabsynth.synthesizers import model
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.table import Table, to_axis
@@ -30,9 +32,13 @@ ROWS = 50  # sampled from every model and compared
 def neighbour_replay(synthesizer: Synthesizer, table: Table, *, budget: Budget | None = None) -> None:
     """Fit on a table with every mechanism's answer recorded, then replay the answers on its neighbours.
 
-    Compared, bit by bit: the saved model, a sample, the ledger's charges and notes, the progress that was reported, and
-    the error when there was one. `budget` is (1, 1e-5) unless given. Being a function of the answers alone is asked of
-    any table, so the last "neighbour" has lost every other unit.
+    Held against each other, bit by bit: the saved model, a sample, the ledger's charges and notes, the progress that
+    was reported, and the error when there was one. `budget` is (1, 1e-5) unless given. Being a function of the answers
+    alone is asked of any table, so the last "neighbours" have lost every other unit, or all that told rows apart.
+
+    Also checked: that every answer was charged before it was given; and that one unit moves what a mechanism answers,
+    before the noise, no further than the sensitivity that was charged. (Not where units hold more rows than may be
+    kept: which are kept is drawn anew.)
 
     Raises AssertionError naming the neighbour and what differed there. A synthesizer that is not deterministic, given
     the answers and its seed, is told so by the replay on the table itself. Whatever the first fit raises beside a
@@ -41,9 +47,11 @@ def neighbour_replay(synthesizer: Synthesizer, table: Table, *, budget: Budget |
     budget = budget or Budget(1.0, 1e-5)
     with recording() as tape:
         first = _trace(synthesizer, table, budget, tape)
+    if unpaid := [answer.why for answer in tape.answers if not answer.charged]:
+        raise AssertionError(f"neighbour replay, on recording: {unpaid[0]!r} was answered before it was charged.")
     for name, other in {"the same table": table, **neighbours(table)}.items():
         try:
-            with replaying(tape):
+            with replaying(tape, apart=_apart(table, other)):
                 again = _trace(synthesizer, other, budget, tape)
         except Exception as error:  # the first fit did not raise it: that it raises here tells the tables apart
             raise AssertionError(f"neighbour replay, {name}: {type(error).__name__}: {error}") from error
@@ -53,7 +61,7 @@ def neighbour_replay(synthesizer: Synthesizer, table: Table, *, budget: Budget |
 
 
 def neighbours(table: Table) -> dict[str, Table]:
-    """Return named neighbours of a table, each a privacy unit less, and one that has lost every other unit."""
+    """Return named neighbours of a table, each a privacy unit less, and some that have lost much more."""
     units = table.units()
     units = np.arange(len(table.private)) if units is None else units
     found: dict[int, list[str]] = {}
@@ -61,6 +69,7 @@ def neighbours(table: Table) -> dict[str, Table]:
         found.setdefault(unit, []).append(name)
     others = {", ".join(names): _without(table, units == unit) for unit, names in found.items()}
     others["every other unit removed"] = _without(table, units % 2 == 1)
+    others["every row made like one"] = _alike(table, len(units) // 2)
     return {name: other for name, other in others.items() if len(other.private)}
 
 
@@ -94,6 +103,42 @@ def _without(table: Table, gone: NDArray[np.bool_]) -> Table:
     return replace(rest, private=rest.private.assign(**found))
 
 
+def _alike(table: Table, place: int) -> Table:
+    """Return the table with every row's values those of one row; units stay."""
+    same = table.take(np.full(len(table.private), place))
+    group = table.schema.unit.column
+    units = {} if group is None else {group: table.private[group]}
+    return _without(replace(same, private=same.private.assign(**units)), np.zeros(len(same.private), bool))
+
+
+def _apart(table: Table, other: Table) -> int | None:
+    """Return by how many units a neighbour differs; None when it is no neighbour, or rows of units are drawn."""
+    units = table.units()
+    if units is not None and np.bincount(units).max() > table.schema.unit.rows:
+        return None
+    if other is table:
+        return 0
+    left, right = count_units(table), count_units(other)
+    return 1 if left - right == 1 else None
+
+
+class _Watched(Ledger):
+    """A ledger that tells the tape what was charged, and how many answers each charge pays for."""
+
+    def __init__(self, budget: Budget, tape: Tape) -> None:
+        super().__init__(budget)
+        self._tape = tape
+
+    def charge(self, event: Any, *, why: str, delta: float = 0.0) -> None:
+        super().charge(event, why=why, delta=delta)
+        self._tape.charges.append((why, answers_of(event)))
+
+    def spend_rest(self, event_of: Callable[[float], Any], *, why: str) -> float:
+        noise = super().spend_rest(event_of, why=why)
+        self._tape.charges.append((why, answers_of(self.charges[-1].event)))
+        return noise
+
+
 @dataclass(slots=True)
 class _Reports:
     """What a fit reported while it ran."""
@@ -106,7 +151,7 @@ class _Reports:
 
 def _trace(synthesizer: Synthesizer, table: Table, budget: Budget, tape: Tape) -> dict[str, Any]:
     """Fit, save and sample; return everything that came out, in parts that can be compared."""
-    ledger, reports = Ledger(budget), _Reports([])
+    ledger, reports = _Watched(budget, tape), _Reports([])
     files: dict[str, bytes] = {}
     rows, error = "", ""
     try:
