@@ -1,0 +1,110 @@
+"""What a private training must look like: right ones pass, each wrong one is told from them."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from tabsynth.errors import ConformanceError
+from tabsynth.privacy.clipping import clip_factors
+from tabsynth.privacy.conformance import _too_even, _too_uneven, require_poisson, require_scale, require_sum_of_units
+from tabsynth.privacy.noise import Secret
+
+
+def record(sampler, units, rate, steps):
+    """Return the sizes of batches, and how often each unit was drawn."""
+    batches = [sampler(units, rate) for _ in range(steps)]
+    return [len(batch) for batch in batches], np.bincount(np.concatenate(batches), minlength=units)
+
+
+def shuffler(rng, sizes):
+    """Return a sampler of chunks of shuffles, whose sizes are `sizes(units, rate)`."""
+    left = []
+
+    def chunk(units, rate):
+        size = sizes(units, rate)
+        while len(left) < size:
+            left.extend(rng.permutation(units))
+        taken, left[:] = left[:size], left[size:]
+        return np.unique(np.asarray(taken, int))
+
+    return chunk
+
+
+@pytest.mark.parametrize(("units", "rate", "steps"), [(120, 0.5, 12), (120, 1 / 60, 40), (3, 0.3, 1000), (50, 1.0, 9)])
+def test_poisson_samples_are_not_accused(units, rate, steps):
+    for seed in range(50):
+        require_poisson(*record(Secret.fixed(seed).poisson_sample, units, rate, steps), rate)
+
+
+@pytest.mark.parametrize(("units", "rate", "steps"), [(120, 0.5, 12), (120, 1 / 60, 90), (2000, 0.01, 150)])
+def test_shuffles_are_caught_by_their_sizes_or_by_their_turns(units, rate, steps):
+    rng = np.random.default_rng(0)
+    fixed = record(shuffler(rng, lambda n, q: round(n * q)), units, rate, steps)
+    random = record(shuffler(rng, rng.binomial), units, rate, steps)
+    for sizes, drawn in (fixed, random):
+        with pytest.raises(ConformanceError, match="not Poisson"):
+            require_poisson(sizes, drawn, rate)
+
+
+def test_a_part_that_is_always_drawn_is_caught():
+    with pytest.raises(ConformanceError, match="not Poisson"):
+        require_poisson([50] * 10 + [51] * 10, np.repeat([0, 20], [50, 50]) + np.repeat([0, 1], [90, 10]), 0.505)
+
+
+def test_the_bounds_are_above_what_is_so():
+    rng = np.random.default_rng(1)
+    drawn = rng.binomial(30, 0.2, size=(4000, 20))
+    squares = np.square(drawn - 6).sum(1)
+    for row in drawn[:50]:
+        assert _too_even(row, 30, 0.2) >= (squares <= np.square(row - 6).sum()).mean() - 0.03
+        assert _too_uneven(row, 30, 0.2) >= (squares >= np.square(row - 6).sum()).mean() - 0.03
+    assert _too_even([6] * 20, 30, 0.2) == pytest.approx(binom.pmf(6, 30, 0.2) ** 20, rel=1e-6)
+
+
+def test_the_scale_of_noise_is_tested_to_both_sides():
+    squares = float(np.square(Secret.fixed(3).normal(20_000)).sum())
+    require_scale(squares, 20_000)
+    for factor in (0.85, 1.15):
+        with pytest.raises(ConformanceError, match="scale"):
+            require_scale(squares * factor, 20_000)
+
+
+ROWS = torch.tensor(np.random.default_rng(2).normal(size=(40, 6)) * 3, dtype=torch.float32)
+OWNER = np.arange(40) // 2
+
+
+def total_of(clip):
+    """Return (sum over a batch, sums over parts of it) for rows that are their own gradients."""
+
+    def sum_of(places):
+        rows, owner = ROWS[places], torch.tensor(OWNER[places])
+        return [clip(rows, owner)] if len(rows) else [torch.zeros(6)]
+
+    return sum_of(np.arange(40)), sum_of
+
+
+def clipped(rows, owner):
+    return (clip_factors(rows.square().sum(1), 1.0, owner)[:, None] * rows).sum(0)
+
+
+WRONG = {
+    "not clipped": lambda rows, owner: rows.sum(0) * 0.5,
+    "the mean clipped": lambda rows, owner: rows.mean(0) / rows.mean(0).norm().clamp_min(1) * len(owner.unique()),
+    "rows clipped, not units": lambda rows, owner: clipped(rows, torch.arange(len(rows))),
+    "scaled by the longest": lambda rows, owner: (rows / rows.norm(dim=1).max() / 2).sum(0),
+    "centred": lambda rows, owner: clipped(rows - rows.mean(0), owner),
+}
+
+
+def test_a_sum_of_clipped_units_is_one():
+    total, sum_of = total_of(clipped)
+    require_sum_of_units(total, sum_of, OWNER, 1.0)
+    require_sum_of_units([torch.zeros(6)], sum_of, OWNER[:0], 1.0)
+
+
+@pytest.mark.parametrize("clip", WRONG.values(), ids=WRONG)
+def test_what_is_no_sum_of_clipped_units_is_caught(clip):
+    total, sum_of = total_of(clip)
+    with pytest.raises(ConformanceError, match="one clipped gradient for each unit"):
+        require_sum_of_units(total, sum_of, OWNER, 1.0)
