@@ -1,4 +1,4 @@
-"""The tools that must catch a fault, each run on something small. An examiner says what it found, nothing when clean."""
+"""The tools that must catch a fault, each run on something small. An examiner says what it found, if anything."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SUITE = ("fit and sample, every kind", "the table is forgotten", "charges come b
 
 
 def declared(seed: int, rows: int = 120, rows_per_unit: int = 1) -> Table:
-    """Return a table whose facts are declared: one rare city, one holder of a site, one missing and one extreme cost."""
+    """Return a table of declared facts: one rare city, one holder of a site, one missing and one extreme cost."""
     rng = np.random.default_rng(seed)
     city, site = rng.choice(["Ulm", "Bonn"], rows).astype(object), np.full(rows, "north", object)
     cost = np.round(rng.uniform(5, 60, rows), 6)
@@ -119,7 +119,7 @@ def audit_of_mechanisms(seed: int) -> str:
         if mechanism.name not in {"noisy_count", "noisy_categories, a category of others"}:
             result = audit_mechanism(mechanism, delta=BUDGET.delta, runs=RUNS)
             if result.verdict != "consistent":
-                return f"{mechanism.name}: epsilon is at least {result.epsilon:.2f}, {result.claim.epsilon:.2f} is claimed"
+                return f"{mechanism.name}: epsilon {result.epsilon:.2f} or more, {result.claim.epsilon:.2f} claimed"
     return ""
 
 

@@ -163,7 +163,7 @@ def delta_from_the_private_row_count():
         yield
 
 
-@caught_by("replay, independent")
+@caught_by("replay, CTGAN")
 def measurement_not_charged():
     """One kind of measurement is not told to the ledger: a helper added later, outside the accountant's sight."""
     charge = mechanisms._charge
@@ -176,35 +176,34 @@ def measurement_not_charged():
         yield
 
 
-@caught_by("replay, independent")
-def one_charge_for_all_columns():
-    """All columns are counted in one histogram charged as one: a row is in each of them, and moves as many cells."""
+@caught_by("replay, CTGAN")
+def charge_after_the_answer():
+    """A mechanism runs and is charged afterwards: a budget that is looked at when the epoch is over."""
+    charge = mechanisms._charge
 
-    def at_once(private, sizes, names, *, share, rows_per_unit, ledger, secret):
-        sigma, ends = ledger.sigma(share), np.cumsum(sizes)[:-1]
-        together = noisy_histogram(
-            lambda: np.concatenate([count_tokens(private, (i,), (size,)) for i, size in enumerate(sizes)]),
-            sigma=sigma,
-            sensitivity=rows_per_unit,
-            ledger=ledger,
-            secret=secret,
-            why="marginals",
-        )
-        return [Marginal((i,), part, sigma) for i, part in enumerate(np.split(together, ends))]
+    def late(count, **named):
+        owed = []
+        with swapped(mechanisms, "_charge", lambda event, **others: owed.append((event, others))):
+            answer = noisy_histogram(count, **named)
+        for event, others in owed:
+            charge(event, **others)
+        return answer
 
-    with swapped(independent, "one_way", at_once):
+    with swapped(marginals, "noisy_histogram", late):
         yield
 
 
-@caught_by("suite")
-def charge_after_the_look():
-    """The rows are counted first and charged afterwards: a budget that is checked at the end of an epoch."""
+@caught_by("replay, independent")
+def one_charge_for_all_columns():
+    """All columns are counted in one histogram charged as one: a row is in each of them, and moves as many cells."""
+    for_the_rest = independent.noisy_histograms_for_the_rest
 
-    def late(count, **named):
-        counts = count()
-        return noisy_histogram(lambda: counts, **named)
+    def at_once(counts, *, weights, **named):
+        exact = [count() for count in counts]
+        ((together, scale),) = for_the_rest([lambda: np.concatenate(exact)], weights=[1.0], **named)
+        return [(part, scale) for part in np.split(together, np.cumsum([len(each) for each in exact])[:-1])]
 
-    with swapped(marginals, "noisy_histogram", late):
+    with swapped(independent, "noisy_histograms_for_the_rest", at_once):
         yield
 
 
