@@ -11,6 +11,7 @@ import pandas as pd
 
 from tabsynth.drafting import draft
 from tabsynth.errors import SchemaError
+from tabsynth.privacy.events import LARGEST_SENSITIVITY
 from tabsynth.schema import Schema
 from tabsynth.schema_file import read_schema
 from tabsynth.table import Table, read
@@ -48,6 +49,8 @@ def take_in(
     known, notes = _schema(source, schema, budgeted, discover, delimiter)
     if target is not None:
         known = known.with_target(target)
+    if budgeted:
+        require_bounded(known)
     if budgeted and not discover:
         require_domains(known)
     return Intake(read(source, known, delimiter=delimiter), notes)
@@ -58,6 +61,15 @@ def as_schema(schema: SchemaLike) -> Schema:
     if isinstance(schema, Schema):
         return schema
     return Schema.from_dict(schema) if isinstance(schema, Mapping) else read_schema(schema)
+
+
+def require_bounded(schema: Schema) -> None:
+    """Raise SchemaError when a privacy unit has more rows than the accounting knows."""
+    if schema.unit.rows > LARGEST_SENSITIVITY:
+        raise SchemaError(
+            f"rows_per_unit: at most {LARGEST_SENSITIVITY} rows of one {schema.unit.column!r} are accounted for under "
+            f"differential privacy; got {schema.unit.rows}. With a smaller number that many are kept, drawn at random."
+        )
 
 
 def require_domains(schema: Schema) -> None:

@@ -39,7 +39,8 @@ YEAR = 31_556_952.0  # seconds, the Gregorian mean
 class Discovery:
     """What was declared or paid for.
 
-    `schema` is complete. `rows` and `units` are the declared or noisy numbers of rows and of privacy units.
+    `schema` is complete. `rows` and `units` are the declared or noisy numbers of rows and of privacy units, after each
+    unit was cut to the rows that it may have.
     """
 
     schema: Schema
@@ -61,7 +62,7 @@ def discover(table: Table, ledger: Ledger, secret: Secret, *, share: float = 0.1
     measure = _Measure(table, ledger, secret, share * (1 - COUNT) / max(open_columns, 1))
     rows, units = _sizes(table, ledger, secret, share * COUNT)
     columns = [measure.domain(column, bins) for column in table.schema.modelled]
-    schema = replace(table.schema.with_columns(*columns), rows=max(round(rows), 1))
+    schema = replace(table.schema.with_columns(*columns), rows=table.schema.rows or max(round(rows), 1))
     return Discovery(schema, rows, units)
 
 
@@ -71,16 +72,21 @@ def _is_open(column: Column) -> bool:
 
 
 def _sizes(table: Table, ledger: Ledger, secret: Secret, share: float) -> tuple[float, float]:
-    """Return the declared or noisy numbers of rows and of units, each at least 1."""
+    """Return the numbers of rows and of units, each at least 1: declared, or noisy.
+
+    Where a unit may have several rows, its surplus was cut off before: how many rows that left is not declared, and is
+    measured even when the number of all rows is known.
+    """
     schema, k = table.schema, table.schema.unit.rows
     grouped = schema.unit.column is not None
-    sigma = ledger.sigma(share / 2 if grouped and schema.rows is None else share)
+    sigma = ledger.sigma(share / 2 if grouped else share)
 
     def measured(count: Callable[[], int], sensitivity: int, why: str) -> float:
         noisy = noisy_count(count, sigma=sigma, sensitivity=sensitivity, ledger=ledger, secret=secret, why=why)
         return max(noisy, 1.0)
 
-    rows = float(schema.rows) if schema.rows else measured(lambda: len(table.private), k, "row count")
+    declared = float(schema.rows) if schema.rows and not grouped else None
+    rows = declared or measured(lambda: len(table.private), k, "row count")
     if not grouped:
         return rows, rows
     return rows, measured(lambda: count_units(table), 1, "number of privacy units")

@@ -14,9 +14,9 @@ from tabsynth.metrics.estimate import Estimate
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Verdict
 from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.words import claim_in_words, unit_in_words
 from tabsynth.release.gate import refusals
 from tabsynth.release.provenance import generator, plain
-from tabsynth.privacy.words import claim_in_words, unit_in_words
 from tabsynth.report.associations import associations
 from tabsynth.report.distributions import distribution
 
@@ -40,7 +40,7 @@ def contents(
 ) -> dict[str, Any]:
     """Return everything the report says; `ledger` and `synthesizer` are None for rows that another tool made."""
     schema = evidence.schema
-    reasons = refusals(verdicts, ledger)
+    reasons = refusals(verdicts, ledger, synthesizer=synthesizer)
     return {
         "format": "tabsynth inside report",
         "format_version": FORMAT_VERSION,
@@ -83,6 +83,7 @@ def _check(verdict: Verdict) -> dict[str, Any]:
         "at_most": _finite(verdict.at_most),
         "counted_from": verdict.counted_from,
         "limits": {"at_least": _finite(origin + verdict.at_least), "at_most": _finite(origin + verdict.at_most)},
+        "allowed": None if verdict.allowed is None else _finite(verdict.allowed),
         "seconds": round(verdict.seconds, 3),
         "estimate": _estimate(verdict.estimate),
         "ceiling": _estimate(verdict.ceiling),

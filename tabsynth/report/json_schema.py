@@ -57,6 +57,7 @@ def _check() -> dict[str, Any]:
             "at_most": number,
             "counted_from": {"enum": ["zero", "ceiling", "baseline"]},
             "limits": _object({"at_least": number, "at_most": number}),
+            "allowed": number | {"description": "the most that the privacy budget lets any attack score"},
             "seconds": {"type": "number", "minimum": 0},
             "estimate": estimate,
             "ceiling": estimate,
