@@ -93,15 +93,29 @@ def black_box(
 
 
 def likelihoods(sampler: Sampler, frame: pd.DataFrame) -> Floats | None:
-    """Return the log-likelihood of each row under the model, floored; None when the model does not know it."""
-    if isinstance(sampler, HasLikelihood):
-        return np.asarray(np.maximum(sampler.log_likelihood(frame), np.log(FLOOR) * len(frame.columns)))
-    return None
+    """Return the log-likelihood of each row under the model, floored; None when the model does not know it.
+
+    Rows with a value outside of the domain that the model discovered cannot be drawn: they get the floor.
+    """
+    if not isinstance(sampler, HasLikelihood):
+        return None
+    return _inside(sampler, frame, sampler.log_likelihood, np.log(FLOOR) * len(frame.columns))
 
 
 def critic_scores(sampler: Sampler, frame: pd.DataFrame) -> Floats | None:
-    """Return the critic's score of each row; None when the model kept no critic."""
-    return sampler.critic_score(frame) if isinstance(sampler, HasCritic) else None
+    """Return the critic's score of each row, 0 outside of its domain; None when the model kept no critic."""
+    return _inside(sampler, frame, sampler.critic_score, 0.0) if isinstance(sampler, HasCritic) else None
+
+
+def _inside(sampler: Any, frame: pd.DataFrame, score: Callable[[pd.DataFrame], Floats], outside: float) -> Floats:
+    """Score the rows that the model's domain holds; the others get `outside`, and nothing is below it."""
+    codecs = Encoder(sampler.schema).codecs
+    known = np.all([_tokens(codec, frame[codec.column.name]) < codec.size for codec in codecs], axis=0)
+    scores = np.full(len(frame), outside)
+    if known.any():
+        found = np.asarray(score(frame[known].reset_index(drop=True)), np.float64)
+        scores[known] = np.nan_to_num(found, nan=outside, neginf=outside)
+    return np.maximum(scores, outside) if outside < 0 else scores
 
 
 def excess(sampler: IndependentSampler, frame: pd.DataFrame, private: pd.DataFrame) -> Floats:

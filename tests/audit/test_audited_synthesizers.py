@@ -1,13 +1,14 @@
 """Synthesizers under audit: clean ones are left alone, saboteurs are exposed; audits can be killed and shared out."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tabsynth.audit import attacks
 from tabsynth.audit import synthesizers as module
 from tabsynth.audit.attacks import Sight, score_canaries
 from tabsynth.audit.canaries import make_canaries
@@ -80,7 +81,7 @@ def test_a_clean_fit_is_left_alone(people):
 
 
 def test_copied_rows_are_found_in_the_rows_alone(people):
-    result = audit_synthesizer(people, Copies(), CLAIM, canaries=200)
+    result = audit_synthesizer(people, Copies(), Budget(0.5, 1e-5), canaries=200)
     assert result.verdict == "exceeds the claim"
     broken = {bound.attack for bound in result.bounds if bound.exceeds and bound.assumes == "nothing"}
     assert "nearest row (black box)" in broken
@@ -230,6 +231,31 @@ def test_a_row_that_was_copied_stands_out(people):
     near = scores["nearest row (black box)"]
     assert near[:10].min() > np.median(near[10:])
     assert near[:10].mean() > 2 * near[10:].mean()
+
+
+class Knows(IndependentSampler):
+    """A sampler that offers both white boxes, and cannot be asked about a city it does not know."""
+
+    def log_likelihood(self, frame):
+        assert set(frame["city"]) <= set(self.schema["city"].categories)
+        return np.where(frame["age"] > 50, -np.inf, -3.0)
+
+    def critic_score(self, frame):
+        return frame["age"].to_numpy(float)
+
+
+def test_white_boxes_are_used_where_they_are_offered_and_not_asked_what_they_cannot_know(people):
+    fewer = people.schema.with_columns(replace(people.schema["city"], categories=("c0", "c1")))
+    sampler = Knows(fewer, [np.full(2, 0.5), np.full(3, 1 / 3), *[np.full(20, 0.05)] * 2])
+    canaries = make_canaries(people, 30, np.random.default_rng(0)).frame
+    floor = np.log(attacks.FLOOR) * len(canaries.columns)
+    known = canaries["city"].isin(["c0", "c1"]).to_numpy()
+    likely = attacks.likelihoods(sampler, canaries)
+    assert (likely == np.where(known & (canaries["age"] <= 50).to_numpy(bool), -3.0, floor)).all()
+    assert (attacks.critic_scores(sampler, canaries) == np.where(known, canaries["age"].to_numpy(float), 0)).all()
+    plainer = IndependentSampler(fewer, [])
+    assert attacks.likelihoods(plainer, canaries) is None
+    assert attacks.critic_scores(plainer, canaries) is None
 
 
 def test_trials_are_pooled_on_one_scale(people):
