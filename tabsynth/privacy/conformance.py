@@ -41,6 +41,45 @@ def require_poisson(sizes: Sequence[int], drawn: NDArray[np.int64], rate: float)
         raise ConformanceError("The batches are not Poisson samples at the rate that was charged.")
 
 
+class NoiseSeen:
+    """The noise of a training, in units of its scale: how large it was, and whether any of it came twice in a row."""
+
+    def __init__(self) -> None:
+        self.squares, self.count = 0.0, 0
+        self.products, self.pairs = 0.0, 0
+        self._last: list[NDArray[np.float64]] = []
+
+    def see(self, place: int, drawn: Tensor) -> None:
+        """Take in the noise of the tensor at this place of a step."""
+        values = drawn.reshape(-1).numpy()
+        self.squares += float(values @ values)
+        self.count += values.size
+        before = [self._last[place - 1]] if place else []  # what is there was drawn in this step
+        before += [self._last[place]] if place < len(self._last) else []  # and this, in the step before
+        for other in before:
+            shared = min(values.size, other.size)
+            self.products += float(values[:shared] @ other[:shared])
+            self.pairs += shared
+        self._last[place : place + 1] = [values]
+
+    def require_standard_normal(self) -> None:
+        """Raise unless the noise has the scale that was charged, and is drawn anew for every tensor and step."""
+        require_scale(self.squares, self.count)
+        require_fresh(self.products, self.pairs)
+
+
+def require_fresh(products: float, pairs: int) -> None:
+    """Raise unless a sum of so many products of two draws can be one of independent normals.
+
+    A product has E exp(t x y) = 1 / sqrt(1 - t^2), so by Chernoff P(|sum| >= s) <= 2 exp(-t s) (1 - t^2)^(-pairs / 2).
+    Only what one draw repeats of another is looked for, so the sign does not matter.
+    """
+    tilts = np.linspace(0.001, 0.999, 999)
+    exponents = -tilts * abs(products) - pairs / 2 * np.log1p(-(tilts**2))
+    if 2 * math.exp(min(0.0, float(exponents.min()))) <= FALSE_ALARM:
+        raise ConformanceError("The noise was not drawn anew: one draw of it repeats another.")
+
+
 def require_scale(squares: float, count: int) -> None:
     """Raise unless `count` draws with this sum of squares can be standard normal, up to 1% for float32 rounding."""
     if not chi2.ppf(FALSE_ALARM, count) * 0.99 <= squares <= chi2.isf(FALSE_ALARM, count) * 1.01:

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from tabsynth._check import at_least, positive
 from tabsynth.errors import ConformanceError, InputError
-from tabsynth.privacy.conformance import SumOf, require_bounded, require_poisson, require_scale, require_sum_of_units
+from tabsynth.privacy.conformance import NoiseSeen, SumOf, require_bounded, require_poisson, require_sum_of_units
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.replay import answered
@@ -193,8 +193,8 @@ class DPSGD:
 
         Compared: the steps, the sample rate, the noise multiplier and the clipping bound with the charge; the number of
         steps taken with the batches drawn; the sizes of the batches, and how often each unit was drawn, with Poisson
-        sampling at that rate; the size of the noise that was added with the noise multiplier. These last are tests
-        with a false alarm of `conformance.FALSE_ALARM`.
+        sampling at that rate; the size of the noise that was added with the noise multiplier, and each draw of it with
+        the one before. These last are tests with a false alarm of `conformance.FALSE_ALARM`.
         """
         self._require_settled()
         if not self._steps == len(self._sizes) == self.settings.steps:
@@ -207,7 +207,7 @@ class DPSGD:
             raise ConformanceError("The sample rate, the noise or the clipping bound is not the one that was charged.")
         require_poisson(self._sizes, self._drawn, one_step.sampling_probability)
         if self.noise_multiplier > 0:
-            require_scale(self._optimizer.noise_squares, self._optimizer.noise_count)
+            self._optimizer.noise.require_standard_normal()
 
     def _event(self, noise_multiplier: float) -> DpEvent:
         """Return what `steps` steps at this noise multiplier cost."""
@@ -264,7 +264,7 @@ class _NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
         )
         self._secret, self._why = secret, why
         self.noisy: list[Tensor] = []
-        self.noise_squares, self.noise_count = 0.0, 0
+        self.noise = NoiseSeen()
 
     def add_noise(self) -> None:
         """Put the summed gradient, with noise, in `p.grad`: the mechanism's answer, before anything else is done."""
@@ -273,9 +273,7 @@ class _NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
         for p in self.params:
             noisy = _with_noise(p.summed_grad, std, self._secret)
             if std:
-                added = (noisy.cpu().double() - p.summed_grad.cpu().double()) / std
-                self.noise_squares += float(added.square().sum())
-                self.noise_count += added.numel()
+                self.noise.see(len(self.noisy), (noisy.cpu().double() - p.summed_grad.cpu().double()) / std)
             p.grad = answered(noisy, why=self._why)
             self.noisy.append(p.grad)
 

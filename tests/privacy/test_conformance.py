@@ -7,7 +7,15 @@ from scipy.stats import binom
 
 from tabsynth.errors import ConformanceError
 from tabsynth.privacy.clipping import clip_factors
-from tabsynth.privacy.conformance import _too_even, _too_uneven, require_poisson, require_scale, require_sum_of_units
+from tabsynth.privacy.conformance import (
+    NoiseSeen,
+    _too_even,
+    _too_uneven,
+    require_fresh,
+    require_poisson,
+    require_scale,
+    require_sum_of_units,
+)
 from tabsynth.privacy.noise import Secret
 
 
@@ -68,6 +76,29 @@ def test_the_scale_of_noise_is_tested_to_both_sides():
     for factor in (0.85, 1.15):
         with pytest.raises(ConformanceError, match="scale"):
             require_scale(squares * factor, 20_000)
+
+
+@pytest.mark.parametrize("repeat", ["never", "in every step", "in every tensor", "negated"])
+def test_noise_that_repeats_itself_is_caught(repeat):
+    shapes = [(30, 4), (30,), (1, 30), (1,)]
+    for seed in range(50 if repeat == "never" else 5):
+        seen, secret = NoiseSeen(), Secret.fixed(seed)
+        once = secret.normal(120)
+        for step in range(8):
+            if repeat == "in every tensor":
+                once = secret.normal(120)
+            for place, shape in enumerate(shapes):
+                size = int(np.prod(shape))
+                fresh = secret.normal(size) if repeat in {"never", "in every step", "negated"} else once[:size]
+                if repeat in {"in every step", "negated"}:
+                    fresh = (-1 if repeat == "negated" and step % 2 else 1) * Secret.fixed(place).normal(size)
+                seen.see(place, torch.from_numpy(fresh).reshape(shape))
+        assert seen.count == 8 * 181
+        if repeat == "never":
+            seen.require_standard_normal()
+        else:
+            with pytest.raises(ConformanceError, match="anew"):
+                require_fresh(seen.products, seen.pairs)
 
 
 ROWS = torch.tensor(np.random.default_rng(2).normal(size=(40, 6)) * 3, dtype=torch.float32)
