@@ -36,40 +36,56 @@ class Measurement:
     scale: Floats | float
 
 
-def estimate(
-    measurements: Sequence[Measurement], sizes: Sequence[int], total: float, iterations: int = 1000
-) -> tuple[Factor, ...]:
-    """Return the log potentials of the model of `total` rows that is nearest to the measurements.
+@dataclass(frozen=True, eq=False, slots=True)
+class Estimate:
+    """A model as log potentials, and how hard every measurement pulls on it: where a later descent may start."""
 
-    Nearest is by squares in units of the noise. The descent starts from uniform columns and takes at most `iterations`
-    steps. Exact counts are weighted as if each had noise of a hundredth of its own scatter.
+    factors: tuple[Factor, ...]
+    pulls: tuple[Floats, ...] = ()
+
+
+def estimate(
+    measurements: Sequence[Measurement],
+    sizes: Sequence[int],
+    total: float,
+    iterations: int = 1000,
+    start: Estimate | None = None,
+) -> Estimate:
+    """Return the model of `total` rows that is nearest to the measurements, by squares in units of their noise.
+
+    The descent takes at most `iterations` steps from where an estimate of the first of these measurements came to, or
+    from uniform columns. Exact counts are weighted as if each had noise of a hundredth of its own scatter.
     """
     buckets = _buckets([measured.columns for measured in measurements], sizes)
     fits = [_Fit.of(measured, buckets, sizes) for measured in measurements]
-    potentials = [np.zeros(bucket.shape) for bucket in buckets]
+    pulls = [np.zeros(fit.counts.shape) for fit in fits]
+    for place, pull in enumerate(start.pulls if start else ()):
+        pulls[place] = pull
+    potentials = _potentials(fits, pulls, buckets)
     marginals = _marginals(buckets, potentials, total)
-    loss, gradient = _loss(fits, marginals)
-    step, earlier = 1 / (total * max(fit.curvature for fit in fits)), [math.inf]
+    loss, slopes = _loss(fits, marginals)
+    step, earlier = 1 / (total * max(fit.weights.max() for fit in fits)), math.inf
     for done in range(iterations):
-        moved = [potential - step * slope for potential, slope in zip(potentials, gradient, strict=True)]
-        there = _marginals(buckets, moved, total)
-        new_loss, new_gradient = _loss(fits, there)
-        gain = sum(np.vdot(g, m - t) for g, m, t in zip(gradient, marginals, there, strict=True))
-        if loss - new_loss < 0.5 * step * gain:
+        moved = [pull - step * slope for pull, slope in zip(pulls, slopes, strict=True)]
+        raised = _potentials(fits, moved, buckets)
+        there = _marginals(buckets, raised, total)
+        new_loss, new_slopes = _loss(fits, there)
+        gain = sum(
+            np.vdot(old - new, before - after)
+            for old, new, before, after in zip(potentials, raised, marginals, there, strict=True)
+        )
+        if loss - new_loss < 0.5 * gain:
             step *= SHRINK
             continue
-        potentials, marginals, loss, gradient = moved, there, new_loss, new_gradient
+        pulls, potentials, marginals, loss, slopes = moved, raised, there, new_loss, new_slopes
         step *= GROW
         if done % PATIENCE == 0:
-            if earlier[-1] - loss <= SETTLED * loss:
+            if earlier - loss <= SETTLED * loss:
                 break
-            earlier.append(loss)
-    return tuple(
-        Factor(
-            (*bucket.parents, bucket.column), potential.reshape([sizes[c] for c in (*bucket.parents, bucket.column)])
-        )
-        for bucket, potential in zip(buckets, potentials, strict=True)
-    )
+            earlier = loss
+    scopes = [(*bucket.parents, bucket.column) for bucket in buckets]
+    shaped = [log.reshape([sizes[c] for c in scope]) for scope, log in zip(scopes, potentials, strict=True)]
+    return Estimate(tuple(map(Factor, scopes, shaped)), tuple(pulls))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -129,7 +145,6 @@ class _Fit:
     cell: NDArray[np.int64]
     counts: Floats
     weights: Floats
-    curvature: float
 
     @classmethod
     def of(cls, measured: Measurement, buckets: Sequence[_Bucket], sizes: Sequence[int]) -> _Fit:
@@ -138,7 +153,7 @@ class _Fit:
         cell = _cells(measured.columns, (*buckets[which].parents, buckets[which].column), sizes, measured.groups)
         exact = 0.01 * math.sqrt(max(float(measured.counts.mean()), 1.0))
         weights = np.broadcast_to(1 / np.maximum(measured.scale, exact) ** 2, measured.counts.shape).ravel()
-        return cls(which, cell, measured.counts.ravel(), weights, float(weights.max()))
+        return cls(which, cell, measured.counts.ravel(), weights)
 
 
 def _marginals(buckets: Sequence[_Bucket], potentials: Sequence[Floats], total: float) -> list[Floats]:
@@ -163,12 +178,19 @@ def _marginals(buckets: Sequence[_Bucket], potentials: Sequence[Floats], total: 
     return found
 
 
+def _potentials(fits: Sequence[_Fit], pulls: Sequence[Floats], buckets: Sequence[_Bucket]) -> list[Floats]:
+    """Return every bucket's log potentials: the sum of what its measurements pull."""
+    logs = [np.zeros(bucket.shape) for bucket in buckets]
+    for fit, pull in zip(fits, pulls, strict=True):
+        logs[fit.bucket] += pull[fit.cell].reshape(buckets[fit.bucket].shape)
+    return logs
+
+
 def _loss(fits: Sequence[_Fit], marginals: Sequence[Floats]) -> tuple[float, list[Floats]]:
-    """Return half the weighted squares of what the model misses, and the slope of that by the marginals."""
-    loss, slopes = 0.0, [np.zeros(marginal.shape) for marginal in marginals]
+    """Return half the weighted squares of what the model misses, and the slope of that by each measurement's counts."""
+    loss, slopes = 0.0, []
     for fit in fits:
         missed = np.bincount(fit.cell, marginals[fit.bucket].ravel(), len(fit.counts)) - fit.counts
-        pull = missed * fit.weights
-        loss += 0.5 * float(np.vdot(missed, pull))
-        slopes[fit.bucket] += pull[fit.cell].reshape(slopes[fit.bucket].shape)
+        slopes.append(missed * fit.weights)
+        loss += 0.5 * float(np.vdot(missed, slopes[-1]))
     return loss, slopes

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 Clique = tuple[int, ...]
 
@@ -45,16 +44,21 @@ def order_and_cells(cliques: Iterable[Clique], sizes: Sequence[int]) -> tuple[li
     for clique in cliques:
         for column in clique:
             neighbours[column] |= set(clique) - {column}
+
+    def cells_of(column: int) -> int:
+        return sizes[column] * math.prod(sizes[other] for other in neighbours[column])
+
+    cells = {column: cells_of(column) for column in neighbours}
     order: list[int] = []
     largest = 1
-    while neighbours:
-        cells = {v: sizes[v] * math.prod(sizes[u] for u in near) for v, near in neighbours.items()}
-        cheapest = min(cells, key=lambda v: (cells[v], v))
-        largest = max(largest, cells[cheapest])
+    while cells:
+        cheapest = min(cells, key=lambda column: (cells[column], column))
+        largest = max(largest, cells.pop(cheapest))
         near = neighbours.pop(cheapest)
         for column in near:
-            neighbours[column] |= near - {column}
-            neighbours[column].discard(cheapest)
+            neighbours[column] |= near
+            neighbours[column] -= {column, cheapest}
+        cells |= {column: cells_of(column) for column in near}
         order.append(cheapest)
     return order, largest
 
@@ -69,7 +73,7 @@ def conditionals(factors: Sequence[Factor], sizes: Sequence[int]) -> tuple[Condi
         left = [factor for factor in left if column not in factor.columns]
         parents = tuple(sorted({other for factor in joined for other in factor.columns} - {column}))
         product = _product(joined, (*parents, column), sizes)
-        total = logsumexp(product, axis=-1, keepdims=True)
+        total = _log_sum(product)[..., None]
         impossible = np.isneginf(total)  # such parents never occur; any distribution does
         table = np.exp(np.where(impossible, -math.log(sizes[column]), product - np.where(impossible, 0.0, total)))
         found.append(Conditional(column, parents, table / table.sum(axis=-1, keepdims=True)))
@@ -97,7 +101,14 @@ def marginal(factors: Sequence[Factor], columns: Clique, sizes: Sequence[int]) -
         if not joined:
             continue
         rest = tuple(sorted({other for factor in joined for other in factor.columns} - {column}))
-        left.append(Factor(rest, logsumexp(_product(joined, (*rest, column), sizes), axis=-1)))
+        left.append(Factor(rest, _log_sum(_product(joined, (*rest, column), sizes))))
     log = _product(left, columns, sizes)
     probabilities = np.exp(log - log.max())
     return np.asarray(probabilities / probabilities.sum())
+
+
+def _log_sum(log: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log of the sum over the last axis of what `log` is the log of; -inf where nothing can be."""
+    peak = np.maximum(log.max(axis=-1, keepdims=True), np.finfo(np.float64).min)
+    with np.errstate(divide="ignore"):
+        return np.asarray((peak + np.log(np.exp(log - peak).sum(axis=-1, keepdims=True)))[..., 0])

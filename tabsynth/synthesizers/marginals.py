@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import ModelError
 from tabsynth.graphical.coarsening import codes_of
-from tabsynth.graphical.descent import estimate
+from tabsynth.graphical.descent import Estimate
 from tabsynth.graphical.elimination import Conditional, conditionals
 from tabsynth.graphical.sampling import sample
 from tabsynth.privacy.budget import Budget
@@ -75,21 +75,23 @@ class Marginals:
     Numbers are cut into about `bins` bins; columns are modelled in at most about `codes[0]` codes and measured together
     at any of the `codes`. The budget goes to `discovery`, to `one_way` counts, to every column beside the `target`, to
     `selection`, to a `forest` of pairs, and the rest to `pairs` further pairs in `rounds` rounds, the model estimated
-    anew before each. `cells` bounds every table of the model, and so its memory.
+    anew before each. An estimate takes `steps` of descent between rounds and `iterations` at the end. `cells` bounds
+    every table of the model, and so its memory.
     """
 
     bins: int = 64
     codes: tuple[int, ...] = (24, 10, 5)
     discovery: float = 0.1
-    one_way: float = 0.1
-    target: float = 0.15
-    selection: float = 0.08
-    forest: float = 0.28
+    one_way: float = 0.08
+    target: float = 0.25
+    selection: float = 0.06
+    forest: float = 0.22
     pairs: int = 15
     rounds: int = 3
     target_bonus: float = 1.5
+    steps: int = 200
     iterations: int = 1000
-    cells: int = 50_000
+    cells: int = 20_000
 
     name: ClassVar[str] = "marginals"
     sampler: ClassVar[type[Sampler]] = MarginalsSampler
@@ -109,14 +111,13 @@ class Marginals:
         ones = measured(tokens, encoder.sizes, encoder.names)
         codes = codes_of(known.schema.modelled, ones, self.codes)
         study = Study(codes.apply(tokens), codes, encoder.names, known.rows, unit, ledger, secret)
-        self._learn(study, ones, _place(encoder.names, known.schema.target), progress)
-        model = estimate(study.measurements, codes.sizes, known.rows, self.iterations)
+        model = self._learn(study, ones, _place(encoder.names, known.schema.target), progress)
         progress(self.rounds + 2, self.rounds + 2, {})
         within = [codes.within(column, one.probabilities()) for column, one in enumerate(ones)]
-        return MarginalsSampler(known.schema, conditionals(model, codes.sizes), within)
+        return MarginalsSampler(known.schema, conditionals(model.factors, codes.sizes), within)
 
-    def _learn(self, study: Study, ones: Sequence[Marginal], target: int | None, progress: Progress) -> None:
-        """Measure, round by round, what the model misses most, and close the ledger."""
+    def _learn(self, study: Study, ones: Sequence[Marginal], target: int | None, progress: Progress) -> Estimate:
+        """Measure, round by round, what the model misses most, close the ledger, and return the model of it all."""
         columns = len(ones)
         links = columns - 1 - (target is not None)  # of a tree over all columns but the target
         study.add_one_way(ones)
@@ -127,12 +128,14 @@ class Marginals:
         rest = 1 - self.discovery - self.one_way - self.target - self.selection - self.forest
         plan = [(links, self.forest), *[(self.pairs // self.rounds, rest / self.rounds)] * self.rounds]
         chosen: list[Query] = []
+        model = None
         for step, (picks, share) in enumerate(plan if links > 0 else []):
             progress(step, len(plan) + 1, {"epsilon": study.ledger.spent.epsilon})
             study.measure(chosen, plan[step - 1][1])
-            model = estimate(study.measurements, study.codes.sizes, study.total, self.iterations)
-            chosen = choose(model, picks, share=share, forest=step == 0)
+            model = study.estimate(self.steps, model)
+            chosen = choose(model.factors, picks, share=share, forest=step == 0)
         study.measure_for_the_rest(chosen or beside or [Query((column,)) for column in range(columns)])
+        return study.estimate(self.iterations, model)
 
     def _epsilon(self, study: Study, links: int) -> float:
         """Return what one choice may cost: together they are worth `selection` of the budget."""

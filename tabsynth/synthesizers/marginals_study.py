@@ -6,7 +6,7 @@ Whatever reads the private rows stands here, behind a mechanism that was charged
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabsynth.graphical.coarsening import Codes, grouped
-from tabsynth.graphical.descent import Measurement
+from tabsynth.graphical.descent import Estimate, Measurement, estimate
 from tabsynth.graphical.elimination import Clique, Factor, marginal, order_and_cells
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal, count_tokens
@@ -97,6 +97,10 @@ class Study:
         for query, (counts, scale) in zip(queries, answers, strict=True):
             self._take(query, counts, scale)
 
+    def estimate(self, steps: int, start: Estimate | None) -> Estimate:
+        """Return the model of all measurements taken so far."""
+        return estimate(self.measurements, self.codes.sizes, self.total, steps, start)
+
     def weight(self, query: Query) -> float:
         """Return what a query weighs in the budget: with cells^(2/3), the absolute error of all cells is least."""
         groups = self.codes.levels[query.level]
@@ -117,14 +121,12 @@ class Study:
         ]
         noise = self.ledger.sigma(share / picks) * self.rows_per_unit
         scores = partial(self._scores, queries, self._expected(model, taste), noise, taste)
-        cliques = [measurement.columns for measurement in self.measurements]
+        fits = _Fits([measurement.columns for measurement in self.measurements], sizes, taste.cells)
         chosen: list[Query] = []
         known: list[Floats] = []
         for _ in range(picks):
-            fits = _Fits(cliques, sizes, taste.cells)
-            free = [
-                place for place, query in enumerate(queries) if _is_free(query, chosen, forest) and fits(query.columns)
-            ]
+            closed = _closed(chosen, forest)
+            free = [place for place, query in enumerate(queries) if not closed(query) and fits.ever(query)]
             if not free:
                 break
 
@@ -143,8 +145,8 @@ class Study:
             )
             if best == len(free):
                 break
-            chosen.append(queries[free[best]])
-            cliques.append(chosen[-1].columns)
+            if fits.add(queries[free[best]]):
+                chosen.append(queries[free[best]])
         return chosen
 
     def _expected(self, model: Sequence[Factor], taste: Taste) -> dict[Clique, Floats]:
@@ -206,26 +208,42 @@ def _scope(query: Query, target: int | None) -> Clique:
     return query.columns if target is None else (*query.columns[:2], target)
 
 
-def _is_free(query: Query, chosen: Sequence[Query], forest: bool) -> bool:
-    """Whether the query's pair is not chosen yet, nor, in a forest, already linked by chosen pairs."""
-    first, second = query.columns[:2]
+def _closed(chosen: Sequence[Query], forest: bool) -> Callable[[Query], bool]:
+    """Return whether a query's pair is chosen already or, in a forest, linked by pairs that are."""
+    pairs = [query.columns[:2] for query in chosen]
     if not forest:
-        return all(other.columns[:2] != (first, second) for other in chosen)
-    linked = {first}
-    for _ in chosen:
-        linked |= {column for other in chosen if linked & set(other.columns[:2]) for column in other.columns[:2]}
-    return second not in linked
+        return lambda query: query.columns[:2] in pairs
+    tree: dict[int, int] = {}
+    for first, second in pairs:
+        old, new = tree.setdefault(first, first), tree.setdefault(second, second)
+        tree = {column: new if root == old else root for column, root in tree.items()}
+    return lambda query: tree.get(query.columns[0], -1) == tree.get(query.columns[1], -2)
 
 
 class _Fits:
-    """Whether the model stays within its cells when a clique is added; each clique is looked at once."""
+    """Whether the model stays within its cells when a query's columns are joined.
+
+    Every query is looked at once, since that takes a while, and again when it is added: others may have come between.
+    """
 
     def __init__(self, cliques: Sequence[Clique], sizes: Sequence[int], cells: int) -> None:
-        self._cliques, self._sizes, self._cells = tuple(dict.fromkeys(cliques)), sizes, cells
+        self._cliques, self._sizes, self._cells = list(dict.fromkeys(cliques)), sizes, cells
         self._known: dict[Clique, bool] = {}
 
-    def __call__(self, clique: Clique) -> bool:
-        if clique not in self._known:
-            inside = any(set(clique) <= set(other) for other in self._cliques)
-            self._known[clique] = inside or order_and_cells([*self._cliques, clique], self._sizes)[1] <= self._cells
-        return self._known[clique]
+    def ever(self, query: Query) -> bool:
+        """Whether the query fitted when it was last looked at."""
+        if query.columns not in self._known:
+            self._known[query.columns] = self._fits(query.columns)
+        return self._known[query.columns]
+
+    def add(self, query: Query) -> bool:
+        """Add the query's columns if they fit."""
+        self._known[query.columns] = self._fits(query.columns)
+        if self._known[query.columns]:
+            self._cliques.append(query.columns)
+        return self._known[query.columns]
+
+    def _fits(self, columns: Clique) -> bool:
+        if math.prod(self._sizes[column] for column in columns) > self._cells:
+            return False
+        return order_and_cells([*self._cliques, columns], self._sizes)[1] <= self._cells
