@@ -14,7 +14,14 @@ from tabsynth.privacy import mechanisms
 from tabsynth.privacy.accounting import DiscreteGaussianDpEvent
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.mechanisms import category_threshold, noisy_categories, noisy_count, noisy_histogram, select
+from tabsynth.privacy.mechanisms import (
+    category_threshold,
+    noisy_categories,
+    noisy_count,
+    noisy_histogram,
+    noisy_histograms_for_the_rest,
+    select,
+)
 from tabsynth.privacy.noise import Secret
 
 ALARM = 1e-7  # OpenDP cannot be seeded: a right answer fails a check once in ten million runs
@@ -356,3 +363,59 @@ def test_opendp_agrees_that_the_scale_keeps_epsilon(epsilon):
 def test_selection_refuses_what_is_not_a_score(scores, epsilon):
     with pytest.raises(InputError, match="one finite number per candidate"):
         select(lambda: np.array(scores), epsilon=epsilon, ledger=Paid(), secret=Secret(), why="x")
+
+
+# -------------------------------------------------------------------------------------------- all that a ledger has left
+
+
+def test_the_rest_is_one_charge_made_before_a_row_is_read():
+    ledger = Ledger(Budget(1.0, 1e-5))
+    noisy_histogram(lambda: np.zeros(3, np.int64), sigma=20.0, ledger=ledger, secret=Secret(), why="first")
+    seen = []
+
+    def count():
+        seen.append((ledger.closed, len(ledger.charges)))
+        return np.zeros(4, np.int64)
+
+    given = {"sensitivity": 2, "ledger": ledger, "secret": Secret(), "why": "the rest"}
+    answers = noisy_histograms_for_the_rest([count, count], weights=[1.0, 4.0], **given)
+    assert seen == [(True, 2), (True, 2)]
+    assert 0.99 <= ledger.spent.epsilon <= 1.0
+    scales = [scale for _, scale in answers]
+    assert scales[0] == pytest.approx(2 * scales[1])
+    events = ledger.charges[1].event.events
+    assert [event.sigma for event in events] == pytest.approx(scales)
+    assert {event.sensitivity for event in events} == {2}
+    with pytest.raises(LedgerError, match="closed"):
+        noisy_histograms_for_the_rest([never], weights=[1.0], **given)
+
+
+def test_the_rest_of_a_spent_ledger_reads_no_row():
+    ledger = Ledger(Budget(1.0, 1e-5))
+    probe = Ledger(Budget(1.0, 1e-5)).spend_rest(DiscreteGaussianDpEvent, why="probe")
+    ledger.charge(DiscreteGaussianDpEvent(probe), why="earlier")
+    with pytest.raises(BudgetExceeded):
+        noisy_histograms_for_the_rest([never], weights=[1.0], ledger=ledger, secret=Secret(), why="more")
+    assert len(ledger.charges) == 1
+
+
+def test_the_rest_has_the_noise_it_was_charged_for():
+    ledger, zeros = Ledger(Budget(1.0, 1e-5)), np.zeros(DRAWS, np.int64)
+    given = {"ledger": ledger, "secret": Secret(), "why": "the rest"}
+    (answer, scale), _ = noisy_histograms_for_the_rest([lambda: zeros, lambda: zeros], weights=[1.0, 2.0], **given)
+    assert fit_of(answer, *discrete_gaussian(scale)) > ALARM
+    assert fit_of(answer, *discrete_gaussian(scale * 2 / 3)) < ALARM
+
+
+def test_the_rest_without_a_budget_is_exact_and_by_a_fixed_seed_not_private():
+    free = Ledger()
+    ((answer, scale),) = noisy_histograms_for_the_rest(
+        [lambda: np.arange(3)], weights=[1.0], ledger=free, secret=Secret(), why="all"
+    )
+    assert (answer.tolist(), scale) == ([0, 1, 2], 0.0)
+    assert free.charges[0].event == NonPrivateDpEvent()
+    marked = Ledger(Budget(1.0, 1e-5))
+    noisy_histograms_for_the_rest(
+        [lambda: np.arange(3)], weights=[1.0], ledger=marked, secret=Secret.fixed(1), why="all"
+    )
+    assert not marked.private
