@@ -365,7 +365,7 @@ def test_selection_refuses_what_is_not_a_score(scores, epsilon):
         select(lambda: np.array(scores), epsilon=epsilon, ledger=Paid(), secret=Secret(), why="x")
 
 
-# -------------------------------------------------------------------------------------------- all that a ledger has left
+# ------------------------------------------------------------------------------------------- all that a ledger has left
 
 
 def test_the_rest_is_one_charge_made_before_a_row_is_read():
@@ -388,15 +388,6 @@ def test_the_rest_is_one_charge_made_before_a_row_is_read():
     assert {event.sensitivity for event in events} == {2}
     with pytest.raises(LedgerError, match="closed"):
         noisy_histograms_for_the_rest([never], weights=[1.0], **given)
-
-
-def test_the_rest_of_a_spent_ledger_reads_no_row():
-    ledger = Ledger(Budget(1.0, 1e-5))
-    probe = Ledger(Budget(1.0, 1e-5)).spend_rest(DiscreteGaussianDpEvent, why="probe")
-    ledger.charge(DiscreteGaussianDpEvent(probe), why="earlier")
-    with pytest.raises(BudgetExceeded):
-        noisy_histograms_for_the_rest([never], weights=[1.0], ledger=ledger, secret=Secret(), why="more")
-    assert len(ledger.charges) == 1
 
 
 def test_the_rest_has_the_noise_it_was_charged_for():
