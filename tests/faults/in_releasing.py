@@ -135,5 +135,5 @@ def gate_number_published_outside():
 @caught_by("gate")
 def refusal_that_lets_out():
     """The gate says no and the rows are written all the same: a warning where an error should be."""
-    with swapped(write, "refusals", lambda verdicts, ledger: ()):
+    with swapped(write, "refusals", lambda verdicts, ledger, **named: ()):
         yield

@@ -169,6 +169,13 @@ def second_pass_of_the_critic_not_charged():
         yield
 
 
+def gradient_on_real_rows(training, batch, private):
+    """Return the gradient of the critic's mean score of a batch's real rows, unclipped."""
+    fakes = torch.zeros(1, training.layout.width + len(training.layout.placed))
+    real, _, _ = training.real_inputs(batch, private, fakes)
+    return torch.autograd.grad(training.critic(real).sum() / max(len(real), 1), list(training.critic.parameters()))
+
+
 @caught_by("run time")
 def step_past_the_noise():
     """A plain optimizer moves the critic between noisy steps: two optimizers, only one of them wrapped."""
@@ -176,11 +183,11 @@ def step_past_the_noise():
 
     def and_a_step_aside(self, dpsgd, batch, private):
         critic_step(self, dpsgd, batch, private)
-        real, _, _ = self.real_inputs(batch, private, torch.zeros(1, self.layout.width + len(self.layout.placed)))
         with torch.no_grad():
-            for p, gradient in zip(self.critic.parameters(), ctgan.mean_score_gradient(self.critic, real), strict=True):
-                p.add_(gradient.nan_to_num(), alpha=1e-3)
+            for p, gradient in zip(self.critic.parameters(), aside(self, batch, private), strict=True):
+                p.add_(gradient, alpha=1e-3)
 
+    aside = torch.enable_grad()(gradient_on_real_rows)
     with swapped(_Training, "critic_step", and_a_step_aside):
         yield
 
@@ -188,15 +195,14 @@ def step_past_the_noise():
 @caught_by("replay, CTGAN")
 def real_loss_unclipped_beside_the_noise():
     """Real rows take part in the half of the loss that is added after the noise: hooks that watch one loss of two."""
-    critic_step, gradient_of = _Training.critic_step, ctgan.mean_score_gradient
+    step, critic_step = DPSGD.step, _Training.critic_step
 
     def mixing(self, dpsgd, batch, private):
-        real, _, _ = self.real_inputs(batch, private, torch.zeros(1, self.layout.width + len(self.layout.placed)))
+        def stepping(dpsgd, batch, clipped_sum, public_gradient, **named):
+            mixed = zip(public_gradient, gradient_on_real_rows(self, batch, private), strict=True)
+            step(dpsgd, batch, clipped_sum, [a + b for a, b in mixed], **named)
 
-        def with_real_rows(critic, fakes):
-            return gradient_of(critic, torch.cat([fakes, real]))
-
-        with swapped(ctgan, "mean_score_gradient", with_real_rows):
+        with swapped(DPSGD, "step", stepping):
             critic_step(self, dpsgd, batch, private)
 
     with swapped(_Training, "critic_step", mixing):
