@@ -34,7 +34,7 @@ class Form(Protocol):
         """Measure; raise NotMeasured or NotApplicable from noisy and public numbers alone."""
 
     def ceiling(self, evidence: Evidence, rng: np.random.Generator) -> Estimate | None:
-        """Return what rows as good as real would score, from public numbers; called after `measure`."""
+        """Return what rows as good as real would score; called after `measure`, with synthetic rows in every role."""
 
 
 def form_of(metric: Metric) -> Form:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from time import perf_counter
 
 import numpy as np
+import pandas as pd
 
 from tabsynth.charging.form import Form, form_of
 from tabsynth.errors import InputError
@@ -78,9 +79,22 @@ class ChargedGate:
         try:
             form = form_of(corrected(check.metric, privacy))
             found = form.measure(evidence, self._reserve.take, self._secret.poisson_sample, rng)
-            return found, form.ceiling(evidence, rng) if check.counted_from == "ceiling" else None
+            return found, form.ceiling(public_part(evidence), rng) if check.counted_from == "ceiling" else None
         except Exception as error:  # one verdict a check, whatever happens
             return error, None
+
+
+def public_part(evidence: Evidence) -> Evidence:
+    """Return the synthetic rows alone, in every role, with no category that they do not hold.
+
+    Categories of private rows would number the cells of a table of counts, and so show in the last digits of its sums.
+    """
+    own = {
+        name: values.cat.remove_unused_categories() if isinstance(values.dtype, pd.CategoricalDtype) else values
+        for name, values in evidence.rows.items()
+    }
+    rows = pd.DataFrame(own)
+    return Evidence(evidence.schema, rows, rows, rows)
 
 
 def check_form(check: Check) -> Form:

@@ -20,7 +20,7 @@ from tabsynth.privacy import mechanisms
 from tabsynth.privacy.events import DiscreteGaussianDpEvent
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
-from tabsynth.privacy.replay import answered
+from tabsynth.privacy.replay import Exact, answered
 
 Count = Callable[[], NDArray[np.int64]]
 
@@ -70,7 +70,7 @@ class Reserve:
         sigma, total = ledger.set_aside(share), math.fsum(part.weight for part in plan)
         self._left = {part.why: part for part in plan}
         self._scales = {p.why: sigma * math.sqrt(p.numbers * total / p.weight) * rows_per_unit for p in plan}
-        self._secret = secret
+        self._secret, self._rows_per_unit = secret, rows_per_unit
         for part in plan:
             ledger.charge(self._event(part, rows_per_unit), why=part.why)
         if secret.fixed_seed:
@@ -89,7 +89,8 @@ class Reserve:
         if part.numbers > 1 and counts.shape != (part.numbers,):
             raise ConformanceError(f"The measurement {why!r} was charged for {part.numbers} numbers.")
         noisy = mechanisms._discrete_gaussian(counts, self._scales[why], self._secret)
-        return answered(noisy.astype(np.float64), why=why), self._scales[why]
+        exact = Exact(counts, self._rows_per_unit, each=part.numbers > 1)
+        return answered(noisy.astype(np.float64), why=why, exact=exact), self._scales[why]
 
     def _event(self, part: Part, rows_per_unit: int) -> DpEvent:
         one = DiscreteGaussianDpEvent(self._scales[part.why], rows_per_unit)
