@@ -29,6 +29,7 @@ Status = Literal["passed", "failed", "not applicable"]
 Origin = Literal["zero", "ceiling", "baseline"]
 ENTRIES = ("metric", "settings", "at_least", "at_most", "counted_from", "required")
 TIERS = ("fidelity", "utility", "privacy")
+RESOLVED = 0.99  # of an attack's score
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +233,15 @@ def _number(value: Any, name: str) -> float:
 
 
 def allowance(metric: Metric, ledger: Ledger | None) -> float | None:
-    """Return the most that a ledger's charges allow a metric to score; None where they do not bound it."""
-    allowed = getattr(metric, "allowed", None)
-    return float(allowed(ledger)) if callable(allowed) and ledger is not None and ledger.private else None
+    """Return the most that a ledger's charges allow a metric to score; None where they do not bound it.
+
+    A bound above RESOLVED bounds nothing that samples of a gate's size could tell from certainty.
+    """
+    known = getattr(metric, "allowed", None)
+    if not callable(known) or ledger is None or not ledger.private:
+        return None
+    allowed = float(known(ledger))
+    return allowed if allowed <= RESOLVED else None
 
 
 def _judge(

@@ -127,8 +127,9 @@ def area(members: Floats, others: Floats, scale: float, level: float) -> Estimat
 def found_at(fpr: float, members: Floats, others: Floats, scale: float, level: float) -> Estimate:
     """Return the true positive rate at a false positive rate from noisy histograms, nearest cell first.
 
-    Half of the error is for where the threshold lies, half for the share of members above it, as in the uncharged
-    attack; each end is widened by the noise of the counts up to its cell.
+    Within a cell ties fall at random, so the ROC curve is straight between the cells' ends. The interval is where a
+    curve through the ends may run: false positive rates as low and true positive rates as high as their intervals
+    allow, or the reverse, each taking half of the error and widened by the noise of the counts up to its cell.
 
     >>> found_at(0.1, np.array([50.0, 50.0]), np.array([10.0, 90.0]), 0.0, 0.95).value
     0.5
@@ -136,12 +137,15 @@ def found_at(fpr: float, members: Floats, others: Floats, scale: float, level: f
     half = 1 - (1 - level) / 2
     alarms = [_share(count, others.sum(), scale, cells + 1, half) for cells, count in enumerate(others.cumsum())]
     catches = [_share(count, members.sum(), scale, cells + 1, half) for cells, count in enumerate(members.cumsum())]
-    curve = np.maximum.accumulate([0.0, *(each.value for each in alarms)])
-    value = float(np.interp(fpr, curve, [0.0, *(each.value for each in catches)]))
-    surely = [caught.low for alarm, caught in zip(alarms, catches, strict=True) if alarm.high <= fpr]
-    perhaps = [caught.high for alarm, caught in zip(alarms, catches, strict=True) if alarm.low >= fpr]
-    low, high = max(surely, default=0.0), min(perhaps, default=1.0)
-    return Estimate(value, min(low, value), max(high, value), "distance, from noisy counts")
+
+    def at(alarm: str, caught: str) -> float:
+        across = np.maximum.accumulate([0.0, *(getattr(share, alarm) for share in alarms)])
+        upwards = np.maximum.accumulate([0.0, *(getattr(share, caught) for share in catches)])
+        return float(np.interp(fpr, across, upwards))
+
+    value = at("value", "value")
+    low, high = min(at("high", "low"), value), max(at("low", "high"), value)
+    return Estimate(value, low, high, "distance, from noisy counts")
 
 
 def _share(count: float, size: float, scale: float, cells: int, level: float) -> Estimate:
