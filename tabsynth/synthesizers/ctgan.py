@@ -49,8 +49,10 @@ class CTGAN:
     """Settings of the conditional GAN; defaults are those of the benchmark.
 
     `epochs` (critic passes over the rows) counts without a budget, `critic_steps` under one. `critic_weight` is
-    what the critic's opinion counts beside the marginals; None: 1 without a budget, 0.3 beside a noisy critic. `pac`
-    rows are judged together, 1 under a budget. `discovery` and `shares` split the budget; the critic takes the rest.
+    what the critic's opinion counts beside the marginals; None: 1 without a budget, 0.1 beside a noisy critic.
+    `critic_rate` is its learning rate; None: 1e-3 and 3e-4. `max_grad_norm` None: the length of the critic's input,
+    sqrt(columns + 1), which gradients reach where the critic's slope is 1. `pac` rows are judged together, 1 under a
+    budget. `discovery` and `shares` split the budget; the critic takes the rest.
 
     Raises InputError naming the setting that is out of range.
     """
@@ -60,13 +62,13 @@ class CTGAN:
     warm_steps: int = 1000  # of the generator on marginals alone, before the critic starts
     batch: int = 2048
     critic_per_generator: int = 2
-    max_grad_norm: float = 1.0
+    max_grad_norm: float | None = None
     penalty: float = 10.0
     critic_weight: float | None = None
     match_weight: float = 50.0
     condition_weight: float = 1.0
     generator_rate: float = 4e-3
-    critic_rate: float = 1e-3
+    critic_rate: float | None = None
     average: float = 0.99  # of the generator's weights
     temperature: float = 0.3
     noise_width: int = 64
@@ -86,7 +88,8 @@ class CTGAN:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        for name in ("epochs", "max_grad_norm", "generator_rate", "critic_rate", "temperature", "weight_floor"):
+        given = [name for name in ("max_grad_norm", "critic_rate") if getattr(self, name) is not None]
+        for name in ("epochs", "generator_rate", "temperature", "weight_floor", *given):
             _check.positive(name, getattr(self, name))
         for name in ("penalty", "match_weight", "condition_weight"):
             _check.within(name, getattr(self, name), 0, math.inf)
@@ -143,8 +146,9 @@ class CTGAN:
         """Charge the critic's steps: what is left of the budget."""
         private = ledger.sigma(1.0) > 0
         steps = self.critic_steps if private else max(1, round(self.epochs / min(1.0, self.batch / known.units)))
-        clip = self.max_grad_norm if private else math.inf
-        optimizer = torch.optim.Adam(training.critic.parameters(), self.critic_rate, betas=(0.5, 0.9))
+        clip = (self.max_grad_norm or math.sqrt(len(training.layout.sizes) + 1)) if private else math.inf
+        rate = self.critic_rate or (3e-4 if private else 1e-3)
+        optimizer = torch.optim.Adam(training.critic.parameters(), rate, betas=(0.5, 0.9))
         return DPSGD(
             DPSGDSettings(steps, self.batch, clip),
             optimizer,
@@ -182,7 +186,7 @@ class _Training:
         total = max(1, settings.warm_steps + steps // every)
         weight = settings.critic_weight
         if weight is None:
-            weight = 1.0 if dpsgd.noise_multiplier == 0 else 0.3
+            weight = 1.0 if dpsgd.noise_multiplier == 0 else 0.1
         for step in range(settings.warm_steps):
             loss = self.generator_step(_rate(step / total), critic_weight=0.0)
             if step % 20 == 0:
@@ -212,7 +216,7 @@ class _Training:
             )
 
         total = sum_of(np.arange(len(real)))
-        _require_finite(total)  # clipped, it is
+        _require_finite(total)  # which clipping guarantees: without a budget it tells of divergence
         if settings.pac > 1:  # a sum over packs stands for pac times as many rows
             total = [part * settings.pac for part in total]
         # the clipped sum is divided by the expected number of units, not of rows

@@ -305,6 +305,15 @@ def test_without_a_budget_epsilon_is_infinite_and_epochs_count(table):
     assert small.charges[-1].event.count == 3  # a batch holds at most the table
 
 
+def test_the_clipping_bound_is_the_length_of_a_row_unless_given(table, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "DPSGD", lambda settings, *_, **__: seen.append(settings))
+    for bound, budget in [(None, BUDGET), (0.5, BUDGET), (0.5, None)]:
+        with pytest.raises(AttributeError):  # nothing trains without it
+            fit(table, replace(QUICK, max_grad_norm=bound), budget=budget)
+    assert [settings.max_grad_norm for settings in seen] == [math.sqrt(5), 0.5, math.inf]
+
+
 def test_packs_are_for_fits_without_a_budget(table):
     settings = replace(QUICK, pac=4)
     ledger = Ledger(BUDGET)
