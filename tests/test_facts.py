@@ -1,0 +1,241 @@
+"""The door to private rows: every place outside `privacy/` that touches them is listed here, with what it costs.
+
+A new touch fails, until it is written down beside its fact in the table of docs/privacy.md, or as something that stays
+inside. What a function does with rows under another name than `private` this cannot see; neighbour replay can.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tabsynth
+from tabsynth.charging.gate import ChargedGate, charged_policy
+from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
+from tabsynth.synthesizers import model
+from tabsynth.synthesizers.ctgan import CTGAN
+from tabsynth.synthesizers.independent import Independent
+from tabsynth.synthesizers.marginals import Marginals
+from tabsynth.testing import awkward_table
+
+ROOT = Path(tabsynth.__file__).parent
+PAGE = Path(__file__).parent.parent / "docs" / "privacy.md"
+PUBLIC_OWNERS = {"ledger", "budget", "fit"}  # whose `private` says whether something is private
+ROWS_OF = {"evidence", "self", "drawn", "train", "table"}  # owners of parts that are rows
+PARTS = {"train", "holdout", "unseen"}
+
+COUNTS = "how many values are missing; how often each category or bin occurs"
+PAIRS = "what pairs and larger sets of columns look like"
+CHOICE = "which pairs and larger sets are looked at"
+GRADIENTS = "each training step's gradient"
+SIZE = "row count; number of units"
+SAMPLED = "which rows a batch holds, which rows of a unit are kept, who is held out"
+RULES = "that a table breaks a rule of its schema"
+DRAFTED = "a drafted schema"
+COPIES = "the rows themselves (`bootstrap`)"
+INSIDE = "numbers of the gate"
+
+SITES: dict[str, dict[str, str]] = {
+    "drafting.py": {
+        "draft: read_raw": DRAFTED,
+        "draft: raw": DRAFTED,
+        "_draft_column: raw": DRAFTED,
+        "_is_truth: raw": DRAFTED,
+    },
+    "table.py": {
+        "Table.units: self.private": SAMPLED,
+        "Table.take: self.private": SAMPLED,
+        "read: read_raw": RULES,
+        "read: from_raw": RULES,
+        "read: raw": RULES,
+        "from_raw: raw": RULES,
+        "_check_columns: raw": RULES,
+        "convert: raw": RULES,
+        "split: table.units": SAMPLED,
+        "split: table.private": SAMPLED,
+        "split: table.take": SAMPLED,
+    },
+    "walk.py": {
+        "release_table: train.private": INSIDE,
+        "release_table: held.private": INSIDE,
+        "audit_tables: read(train, known, delimiter=delimiter, check_domain=schema is not None).private": INSIDE,
+        "audit_tables: read(holdout, known, delimiter=delimiter, check_domain=False).private": INSIDE,
+        "audit_tables: read(synthetic, known, delimiter=delimiter, check_domain=False).private": INSIDE,
+    },
+    "synthesizers/bootstrap.py": {"Bootstrap.fit: kept.private": COPIES},
+    "synthesizers/independent.py": {"Independent.fit: table.private": COUNTS},
+    "synthesizers/ctgan.py": {
+        "CTGAN.fit: table.private": PAIRS,
+        "CTGAN._measure: private": PAIRS,
+        "CTGAN._dpsgd: table.private": SAMPLED,
+        "CTGAN._dpsgd: table.units": SAMPLED,
+        "_Training.run: private": GRADIENTS,
+        "_Training.critic_step: private": GRADIENTS,
+        "_Training.real_inputs: private": GRADIENTS,
+    },
+    "synthesizers/measuring.py": {
+        "Measuring.measure: self.private": PAIRS,
+        "Measuring.spanning_tree.score: self.private": CHOICE,
+    },
+    "synthesizers/marginals.py": {"Marginals.fit: table.private": PAIRS},
+    "synthesizers/marginals_study.py": {"Study._scores: self.private": CHOICE, "Study._count: self.private": PAIRS},
+    "synthesizers/rows.py": {
+        "Rows.fit: table.private": GRADIENTS,
+        "_Training.__init__: private": GRADIENTS,
+        "_Training.__init__: self.private": GRADIENTS,
+        "_Training.charge: self.private": SAMPLED,
+        "_Training.charge: table.private": SAMPLED,
+        "_Training.charge: table.units": SAMPLED,
+        "_Training.run: private": GRADIENTS,
+        "_Training.run: self.private": GRADIENTS,
+        "_Training.step: private": GRADIENTS,
+    },
+}
+KEPT_INSIDE: dict[str, str] = {  # whole files, none of whose numbers is in a release
+    "metrics/evidence.py": INSIDE,
+    "metrics/fidelity.py": INSIDE,
+    "metrics/privacy.py": INSIDE,
+    "metrics/utility.py": INSIDE,
+    "charging/attacks.py": "numbers of a charged gate",
+    "charging/distances.py": "numbers of a charged gate",
+    "report/contents.py": INSIDE,
+    "audit/attacks.py": "audits and leak scans",
+    "audit/canaries.py": "audits and leak scans",
+    "audit/one_run.py": "audits and leak scans",
+    "audit/synthesizers.py": "audits and leak scans",
+    "scan.py": "audits and leak scans",
+    "testing/conformance.py": "audits and leak scans",
+    "testing/replay.py": "audits and leak scans",
+}
+CHARGES: dict[str, str] = {  # what a charge is for -> the fact that it pays for
+    r"row count|number of privacy units": SIZE,
+    r"categories of '.*'": "categories of a column",
+    r"bounds of '.*'": "bounds of a number or a date",
+    r"decimals of '.*'": "decimals of a number",
+    r"(grid|split) of '.*'": "bins of a number or a date",
+    r"every column's marginal": COUNTS,
+    r"marginals? of .*": PAIRS,
+    r"edge \d+ of the tree|which columns to measure together": CHOICE,
+    r"critic|row transformer": GRADIENTS,
+    r"gate: .*": "numbers of a charged gate",
+}
+
+
+def facts() -> list[str]:
+    """List the first column of the table of facts."""
+    table = PAGE.read_text("utf-8").split("| fact |")[1].split("\n\n")[0]
+    return re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+
+
+def touches(tree: ast.AST, where: tuple[str, ...] = ()) -> Iterator[str]:
+    """List `function: expression` for everything in a file that reads raw rows."""
+    for node in ast.iter_child_nodes(tree):
+        inner = (*where, node.name) if isinstance(node, ast.FunctionDef | ast.ClassDef) else where
+        if _reads_rows(node):
+            yield f"{'.'.join(where)}: {ast.unparse(node)}"
+        yield from touches(node, inner)
+
+
+def _reads_rows(node: ast.AST) -> bool:
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        return node.id in {"private", "raw", "read_raw", "from_raw"}
+    if not isinstance(node, ast.Attribute):
+        return False
+    owner = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
+    if node.attr == "private":
+        return owner.lstrip("_") not in PUBLIC_OWNERS
+    return owner in ROWS_OF and node.attr in PARTS | ({"units", "take"} if owner == "table" else set())
+
+
+def undeclared(root: Path) -> list[str]:
+    """List every touch of raw rows below `root`, outside `privacy/`, that is not in the tables above."""
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        where = path.relative_to(root).as_posix()
+        if not where.startswith("privacy/") and where not in KEPT_INSIDE:
+            lines = dict.fromkeys(touches(ast.parse(path.read_text("utf-8"))))
+            found += [f"{where}, {line}" for line in lines if line not in SITES.get(where, {}) and not _public(line)]
+    return found
+
+
+def _public(line: str) -> bool:
+    """Whether the word stands for a truth value: in functions that ask whether there is a budget."""
+    return line in {"CTGAN._dpsgd: private", "_gate_statement: private"}
+
+
+def test_every_touch_of_raw_rows_is_listed():
+    assert undeclared(ROOT) == []
+
+
+def test_nothing_is_listed_that_is_gone():
+    for name, sites in SITES.items():
+        if (ROOT / name).exists():
+            found = set(touches(ast.parse((ROOT / name).read_text("utf-8"))))
+            assert sorted(set(sites) - found) == [], name
+    for name in KEPT_INSIDE:
+        assert list(touches(ast.parse((ROOT / name).read_text("utf-8")))), f"{name} reads no rows"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "listed"),
+    [
+        ("synthesizers/new.py", "def fit(self, table):\n    return table.private.mean()", "fit: table.private"),
+        (
+            "synthesizers/ctgan.py",
+            "class CTGAN:\n def scale(self, private):\n  return private.max()",
+            "CTGAN.scale: pri",
+        ),
+        ("release/card.py", "def card(evidence):\n    return len(evidence.train)", "card: evidence.train"),
+        ("console.py", "rows = read_raw('t.csv')", ": read_raw"),
+        ("fitting.py", "def split(table):\n    return table.units()", "split: table.units"),
+        ("walk.py", "def go(t):\n    def inner():\n        return t._private.private", "go.inner: t._private.private"),
+    ],
+)
+def test_a_new_touch_is_seen(tmp_path, file, text, listed):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    (found,) = undeclared(tmp_path)
+    assert found.startswith(f"{file}, {listed}")
+
+
+def test_asking_whether_something_is_private_is_no_touch(tmp_path):
+    (tmp_path / "gate.py").write_text("def f(ledger, budget):\n    return ledger.private or budget.private", "utf-8")
+    assert undeclared(tmp_path) == []
+
+
+def test_the_page_lists_every_fact():
+    named = {fact for sites in SITES.values() for fact in sites.values()} | set(KEPT_INSIDE.values())
+    assert named | set(CHARGES.values()) <= set(facts())
+
+
+FITS = {
+    "independent": Independent(bins=8),
+    "ctgan": CTGAN(critic_steps=4, warm_steps=1, batch=32, generator_width=8, generator_batch=16, critic_widths=(8,)),
+    "marginals": Marginals(bins=8),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("table", ["groups of up to 3", "undeclared domains"])
+def test_every_charge_of_a_fit_pays_for_a_fact_of_the_page(name, table):
+    ledger = Ledger(Budget(2.0, 1e-5))
+    model.fit(FITS[name], awkward_table(table), ledger, Secret())
+    require_known(ledger)
+
+
+def test_every_charge_of_a_gate_pays_for_a_fact_of_the_page():
+    ledger = Ledger(Budget(2.0, 1e-5))
+    ChargedGate(charged_policy(), awkward_table("every kind").schema, ledger, Secret())
+    require_known(ledger)
+
+
+def require_known(ledger):
+    """Assert that each charge is listed."""
+    assert ledger.charges
+    strange = [c.why for c in ledger.charges if not any(re.fullmatch(pattern, c.why) for pattern in CHARGES)]
+    assert strange == []
