@@ -1,0 +1,256 @@
+"""`rows`: a small decoder-only transformer over a row's cells, trained from scratch, with or without privacy.
+
+A row is one token per column: a category, or a number's bin. The row's likelihood is a product of one softmax per
+column given the columns before it, each over that column's own tokens, so no value outside the declared domain can be
+drawn. Output biases start from the (noisy) one-way marginals, so that training begins at independent columns. Under a
+budget every step is one of DP-SGD; few, large and therefore less noisy steps do best at small budgets.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tabsynth import _check
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.errors import InputError, ModelError
+from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.marginals import Marginal, one_way
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.marginals import refuse_hopeless
+from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
+from tabsynth.table import Table
+
+BLOCK = 4096  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
+CELLS = 4_000_000  # of the widest output of a block
+
+
+class RowsSampler(Sampler):
+    """The averaged transformer; it samples in schema order unless told another."""
+
+    def __init__(self, schema: Schema, settings: Rows, model: RowTransformer) -> None:
+        self.schema, self._settings, self._model = schema, settings, model.eval()
+        self._encoder = Encoder(schema)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Return rows of the model; the first rows of a larger sample are those of a smaller one."""
+        return self.draw_in_order(rows, rng, self._encoder.names)
+
+    def draw_in_order(self, rows: int, rng: np.random.Generator, order: Sequence[str]) -> pd.DataFrame:
+        """Return rows whose columns were drawn in this order.
+
+        The model has learned such an order only as far as its `shuffled` share of training rows went. Raises InputError
+        unless `order` names every modelled column once.
+        """
+        names = self._encoder.names
+        if sorted(order) != sorted(names):
+            raise InputError(f"The order must name every modelled column once: {', '.join(names)}.")
+        places = [names.index(name) for name in order]
+        source = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        block = max(1, min(BLOCK, CELLS // max(self._encoder.sizes), BLOCK * 16 // len(names)))
+        drawn = [
+            self._model.draw(torch.rand(block, len(names), generator=source), places) for _ in range(0, rows, block)
+        ]
+        return self._encoder.decode(torch.cat(drawn)[:rows].numpy().astype(np.int32), rng)
+
+    @torch.no_grad()
+    def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the log of each row's probability in nats, shape (rows,), in the order that rows are sampled in.
+
+        A row counts as its cells: a number as its bin, wherever it lies within. Raises SchemaError when a value lies
+        outside its column's domain.
+        """
+        tokens = torch.from_numpy(self._encoder.encode(frame).tokens).long()
+        parts = [
+            self._model.losses(part, _schema_order(len(part), part.shape[1])) for part in torch.split(tokens, BLOCK)
+        ]
+        return np.asarray(-torch.cat(parts).double().numpy() if parts else np.zeros(0))
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the transformer's shape and weights."""
+        weights = {name: value.numpy() for name, value in self._model.state_dict().items()}
+        return {name: getattr(self._settings, name) for name in ("width", "depth", "heads")}, weights
+
+    @classmethod
+    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Return the sampler with these weights."""
+        settings = Rows(**values)
+        model = settings.untrained(Encoder(schema).sizes)  # its random weights are overwritten
+        model.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
+        return cls(schema, settings, model)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Settings of the row transformer; defaults are those of the benchmark.
+
+    `steps`, `batch`, `rate`, `average` and `max_grad_norm` count under a budget; without one `epochs` passes are made
+    in batches of `free_batch` with `free_rate` and `free_average`. `shuffled` is the share of rows that are trained on
+    in an order of their own; the others are read in schema order, in which rows are sampled. `discovery` and `one_way`
+    split the budget; training takes the rest.
+
+    Raises InputError naming the setting that is out of range.
+    """
+
+    steps: int = 150
+    batch: int = 8192
+    rate: float = 1.5e-2
+    average: float = 0.95
+    max_grad_norm: float = 0.5
+    epochs: float = 15.0
+    free_batch: int = 256
+    free_rate: float = 3e-3
+    free_average: float = 0.995
+    shuffled: float = 0.1
+    width: int = 64
+    depth: int = 2
+    heads: int = 2
+    bins: int = 32
+    discovery: float = 0.10
+    one_way: float = 0.05
+    seed: int = 0
+
+    name: ClassVar[str] = "rows"
+    sampler: ClassVar[type[Sampler]] = RowsSampler
+
+    def __post_init__(self) -> None:
+        """Check every setting before a row is read."""
+        for name in ("rate", "max_grad_norm", "epochs", "free_rate", "discovery", "one_way"):
+            _check.positive(name, getattr(self, name))
+        for name in ("average", "free_average", "shuffled"):
+            _check.within(name, getattr(self, name), 0, 1)
+        for name in ("steps", "batch", "free_batch", "width", "depth", "heads", "bins"):
+            _check.at_least(name, getattr(self, name), 1)
+        _check.at_least("seed", self.seed, 0)
+        if self.width % self.heads:
+            raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
+        if self.discovery + self.one_way >= 1:
+            raise InputError("discovery and one_way must sum to less than 1, for training takes the rest.")
+
+    def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
+        """Discover, measure one-way marginals, train; see `Synthesizer.fit`.
+
+        Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
+        """
+        refuse_hopeless(table.schema, ledger, self.one_way)
+        table = bound_contributions(table, secret)
+        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
+        encoder = Encoder(known.schema)
+        tokens = encoder.encode(table.private).tokens
+        unit = table.schema.unit.rows
+        ones = one_way(
+            tokens,
+            encoder.sizes,
+            encoder.names,
+            share=self.one_way,
+            rows_per_unit=unit,
+            ledger=ledger,
+            secret=secret,
+        )
+        model = self.untrained(encoder.sizes, [_start(one, known.rows) for one in ones])
+        training = _Training(self, model, private=ledger.sigma(1.0) > 0)
+        dpsgd = training.charge(table, known.units, ledger, secret)
+        training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
+        dpsgd.finish()
+        return RowsSampler(known.schema, self, training.averaged)
+
+    def untrained(self, sizes: Sequence[int], one_way: Sequence[Tensor] | None = None) -> RowTransformer:
+        """Return the transformer before training; nobody's random state is used."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return RowTransformer(sizes, width=self.width, depth=self.depth, heads=self.heads, one_way=one_way)
+
+
+class _Training:
+    """The moving parts of one fit."""
+
+    def __init__(self, settings: Rows, model: RowTransformer, *, private: bool) -> None:
+        self.settings, self.model, self.private = settings, model, private
+        self.averaged = copy.deepcopy(model)
+        if private:
+            self.rate, self.average = settings.rate, settings.average
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99))
+        else:
+            self.rate, self.average = settings.free_rate, settings.free_average
+            self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
+
+    def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
+        """Charge all steps: what is left of the budget."""
+        own = self.settings
+        if self.private:
+            settings = DPSGDSettings(own.steps, own.batch, own.max_grad_norm)
+        else:
+            steps = max(1, round(own.epochs / min(1.0, own.free_batch / units)))
+            settings = DPSGDSettings(steps, own.free_batch, math.inf)
+        return DPSGD(
+            settings,
+            self.optimizer,
+            private_rows=len(table.private),
+            unit_of_row=table.units(),
+            public_units=units,
+            ledger=ledger,
+            secret=secret,
+            why="row transformer",
+        )
+
+    def run(self, dpsgd: DPSGD, private: NDArray[np.int32], secret: Secret, progress: Progress, epsilon: float) -> None:
+        """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
+        steps = dpsgd.settings.steps
+        for step, batch in enumerate(dpsgd.batches(), start=1):
+            self.step(dpsgd, batch, private, secret, self.rate * _rate(step / steps))
+            if self.private or step % 20 == 0 or step == steps:
+                progress(step, steps, {"epsilon": epsilon})
+        if not all(bool(torch.isfinite(p).all()) for p in self.averaged.parameters()):
+            raise ModelError("The training diverged: weights are not finite. Lower rate or free_rate.")
+
+    def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], secret: Secret, rate: float) -> None:
+        """Take one step on the clipped sum of a batch, and average the weights."""
+        tokens = torch.from_numpy(private[batch.rows]).long()
+        orders = self.orders(len(tokens), tokens.shape[1], secret)
+        owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
+
+        def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
+            whose = None if owner is None else owner[places]
+            return clipped_sum(self.model, tokens[places], orders[places], dpsgd.settings.max_grad_norm, owner=whose)
+
+        self.optimizer.param_groups[0]["lr"] = rate
+        dpsgd.step(batch, sum_of(np.arange(len(tokens))), sum_of=sum_of)
+        with torch.no_grad():
+            for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - self.average)
+
+    def orders(self, rows: int, columns: int, secret: Secret) -> Tensor:
+        """Return the order that each row is read in: its own, drawn from the secret stream, or the schema's."""
+        shuffled = torch.from_numpy(secret.uniform((rows, columns))).argsort(1)
+        own = torch.from_numpy(secret.uniform((rows, 1))) < self.settings.shuffled
+        return torch.where(own, shuffled, _schema_order(rows, columns))
+
+
+def _rate(progress: float) -> float:
+    """Return the learning rate's factor: a warm-up over 5%, then a cosine down to 2%, fixed in advance."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return min(1.0, progress / 0.05) * (0.02 + 0.98 * cosine)
+
+
+def _start(marginal: Marginal, rows: float) -> Tensor:
+    """Return the distribution that a column's output starts from: no token is ruled out."""
+    shares = torch.as_tensor(marginal.probabilities(), dtype=torch.float32).clamp_min(0.1 / max(rows, 1.0))
+    return shares / shares.sum()
+
+
+def _schema_order(rows: int, columns: int) -> Tensor:
+    return torch.arange(columns).expand(rows, columns)

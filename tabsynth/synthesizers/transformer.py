@@ -1,0 +1,257 @@
+"""A decoder-only transformer over the cells of a row, and clipped sums of its gradients by book-keeping.
+
+A row is read in some order of its columns. At step t the input is the cell that came at step t - 1 plus the column that
+is asked for at t; both are embeddings, and neither knows t. So one set of weights serves every order, and what comes
+before in the order is what a column is conditioned on. Each column has an output of its own: no other column's token
+can be drawn, and nothing is spent on learning which tokens belong where.
+
+Book-keeping (Bu et al., arXiv 2210.00038): one forward and one backward that stops at the outputs of the layers. The
+inputs of a layer and the gradients at its outputs give every row's gradient norm, and then the clipped sum, in closed
+form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tabsynth.privacy.clipping import clip_factors, masked
+
+MULTIPLE = 4  # small matrix products are up to twice as fast on sides that are multiples of this
+
+
+class Tape:
+    """What a forward pass leaves for book-keeping: every layer that holds parameters, its input and its output."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def through(self, layer: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the layer's output, and remember it."""
+        output: Tensor = layer(inputs)
+        self.entries.append((layer, inputs.detach(), output))
+        return output
+
+
+class Untaped(Tape):
+    """A tape that remembers nothing."""
+
+    def through(self, layer: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the layer's output."""
+        output: Tensor = layer(inputs)
+        return output
+
+
+class Block(nn.Module):
+    """Causal attention and a hidden layer, each added to its input: (rows, steps, width) to the same shape.
+
+    Layers are normalised without parameters: two less to pay noise for.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.each = heads, width // heads
+        self.to_all = nn.Linear(width, 3 * width)
+        self.from_heads = nn.Linear(width, width)
+        self.up = nn.Linear(width, 2 * width)
+        self.down = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, tape: Tape) -> Tensor:
+        """Return the block's output for whole rows."""
+        query, key, value = self._split(tape.through(self.to_all, _normal(x)))
+        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + tape.through(self.from_heads, seen.transpose(1, 2).flatten(2))
+        return self._hidden(x, tape)
+
+    def step(self, x: Tensor, past: Tensor, place: int) -> Tensor:
+        """Return the output (rows, width) at step `place`, adding to `past` (2, steps, rows, heads, width / heads)."""
+        query, past[0, place], past[1, place] = self.to_all(_normal(x)).view(len(x), 3, self.heads, self.each).unbind(1)
+        keys, values = past[:, : place + 1]
+        weight = ((query * keys).sum(3, keepdim=True) / math.sqrt(keys.shape[3])).softmax(0)
+        x = x + self.from_heads((weight * values).sum(0).flatten(1))
+        return self._hidden(x, Untaped())
+
+    def _hidden(self, x: Tensor, tape: Tape) -> Tensor:
+        return x + tape.through(self.down, torch.relu(tape.through(self.up, _normal(x))))
+
+    def _split(self, together: Tensor) -> list[Tensor]:
+        """Cut (rows, steps, 3 width) into queries, keys and values, each (rows, heads, steps, width / heads)."""
+        rows, steps, _ = together.shape
+        return list(together.view(rows, steps, 3, self.heads, self.each).permute(2, 0, 3, 1, 4).unbind())
+
+
+class RowTransformer(nn.Module):
+    """Tokens (rows, columns) and orders (rows, columns) -> the negative log-likelihood of each row.
+
+    `sizes` holds the number of tokens of each column; `one_way`, if given, what its distribution starts from.
+
+    >>> model = RowTransformer((2, 3), width=8, depth=1, heads=2)
+    >>> model.losses(torch.tensor([[1, 2]]), torch.tensor([[0, 1]])).shape
+    torch.Size([1])
+    """
+
+    starts: Tensor
+
+    def __init__(
+        self, sizes: Sequence[int], *, width: int, depth: int, heads: int, one_way: Sequence[Tensor] | None = None
+    ) -> None:
+        super().__init__()
+        self.sizes, self.width, self.heads = tuple(sizes), width, heads
+        self.register_buffer("starts", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
+        self.cells = nn.Embedding(sum(sizes) + 1, width)  # the last one stands before every row
+        self.asked = nn.Embedding(len(sizes), width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.outputs = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+        with torch.no_grad():
+            for block in self.blocks:
+                for layer in (block.from_heads, block.down):
+                    layer.weight.mul_(0.5)  # type: ignore[operator, union-attr]
+            for column, output in enumerate(self.outputs):
+                output.weight.mul_(0.1)  # type: ignore[operator]
+                output.bias.zero_()  # type: ignore[operator]
+                if one_way is not None:
+                    output.bias.copy_(one_way[column].log())  # type: ignore[operator]
+
+    def losses(self, tokens: Tensor, orders: Tensor, tape: Tape | None = None) -> Tensor:
+        """Return each row's negative log-likelihood in nats, shape (rows,), read in its own order."""
+        tape = tape or Untaped()
+        cells = (tokens + self.starts).gather(1, orders)
+        before = torch.cat([torch.full_like(cells[:, :1], sum(self.sizes)), cells[:, :-1]], 1)
+        x = tape.through(self.cells, before) + tape.through(self.asked, orders)
+        x = functional.pad(x, (0, 0, 0, -x.shape[1] % MULTIPLE))  # later steps, which nobody looks back at
+        for block in self.blocks:
+            x = block(x, tape)
+        place = orders.argsort(1)  # of each column in its row's order
+        x = _normal(x).gather(1, place[:, :, None].expand(-1, -1, self.width))
+        total = x.new_zeros(len(x))
+        for column, output in enumerate(self.outputs):
+            logits = tape.through(output, x[:, column])
+            total = total + functional.cross_entropy(logits, tokens[:, column], reduction="none")
+        return total
+
+    @torch.no_grad()
+    def draw(self, uniform: Tensor, order: Sequence[int], given: Mapping[int, Tensor] | None = None) -> Tensor:
+        """Return tokens (rows, columns), drawn column by column in `order` by the uniforms (rows, columns) in [0, 1).
+
+        A column in `given` keeps these tokens instead; it conditions the columns that come after it in the order. Rows
+        that begin alike are computed once, as one prefix, until there are nearly as many prefixes as rows.
+        """
+        rows, columns = uniform.shape
+        tokens = torch.zeros(rows, columns, dtype=torch.int64)
+        past = torch.empty(len(self.blocks), 2, columns, 1, self.heads, self.width // self.heads)
+        before = torch.tensor([sum(self.sizes)])
+        prefix = torch.zeros(rows, dtype=torch.int64)  # of each row
+        for place, column in enumerate(order):
+            x = self.cells(before) + self.asked.weight[column]
+            for block, own in zip(self.blocks, past, strict=True):
+                x = block.step(x, own, place)  # type: ignore[operator]
+            if given and column in given:
+                tokens[:, column] = given[column]
+            else:
+                tokens[:, column] = _pick(self.outputs[column](_normal(x)), prefix, uniform[:, column])
+            parent, prefix = _grown(prefix, tokens[:, column], self.sizes[column])
+            before = torch.empty_like(parent).scatter_(0, prefix, tokens[:, column]) + self.starts[column]
+            if len(parent) != past.shape[3] or len(parent) < rows:
+                past = _regrouped(past, parent, place + 1)
+        return tokens
+
+
+def clipped_sum(
+    model: RowTransformer,
+    tokens: Tensor,
+    orders: Tensor,
+    max_grad_norm: float,
+    *,
+    owner: Tensor | None = None,
+    chunk: int = 512,
+) -> list[Tensor]:
+    """Return the sum over units of clipped gradients, one tensor per parameter in the model's order.
+
+    `owner` (rows,) as in `clip_factors`, sorted; at most about `chunk` rows are processed at once, never splitting a
+    unit. An infinite `max_grad_norm` gives the plain sum, over the rows whose loss is finite.
+    """
+    totals = {id(p): torch.zeros_like(p) for p in model.parameters()}
+    for part in _chunks(len(tokens), chunk, owner):
+        tape = Tape()
+        losses = model.losses(tokens[part], orders[part], tape)
+        gradients = torch.autograd.grad(losses.sum(), [output for _, _, output in tape.entries])
+        if math.isinf(max_grad_norm):
+            factors = torch.isfinite(losses.detach()).to(losses.dtype)
+        else:
+            found = zip(tape.entries, gradients, strict=True)
+            squares = torch.stack([_squares(layer, inputs, g) for (layer, inputs, _), g in found]).sum(0)
+            factors = clip_factors(squares, max_grad_norm, None if owner is None else owner[part] - owner[part][0])
+        for (layer, inputs, _), gradient in zip(tape.entries, gradients, strict=True):
+            _add(totals, layer, inputs, gradient, factors)
+    return [totals[id(p)] for p in model.parameters()]
+
+
+def _squares(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Tensor:
+    """Return the squared norm of each row's gradient of a layer's parameters, shape (rows,).
+
+    A linear layer's row gradient is sum_t b_t (a_t, 1)^T, whose squared norm is the sum over s, t of
+    (a_s . a_t + 1)(b_s . b_t). No embedding is looked up twice in a row: a row holds one cell of each column.
+    """
+    if isinstance(layer, nn.Embedding):
+        return gradient.square().sum((1, 2))
+    if inputs.dim() == 2:
+        return gradient.square().sum(1) * (inputs.square().sum(1) + 1)
+    return ((inputs @ inputs.transpose(1, 2) + 1) * (gradient @ gradient.transpose(1, 2))).sum((1, 2))
+
+
+def _add(totals: dict[int, Tensor], layer: nn.Module, inputs: Tensor, gradient: Tensor, factors: Tensor) -> None:
+    """Add the weighted sum of the rows' gradients of one layer's parameters."""
+    weighted = gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1))
+    if not bool((factors > 0).all()):
+        weighted, inputs = masked(weighted, factors), inputs if inputs.dtype == torch.int64 else masked(inputs, factors)
+    if isinstance(layer, nn.Embedding):
+        totals[id(layer.weight)].index_add_(0, inputs.flatten(), weighted.flatten(0, -2))
+        return
+    weighted, inputs = weighted.flatten(0, -2), inputs.flatten(0, -2)
+    totals[id(layer.weight)].addmm_(weighted.T, inputs)
+    totals[id(layer.bias)].add_(weighted.sum(0))
+
+
+def _chunks(rows: int, chunk: int, owner: Tensor | None) -> Iterator[slice]:
+    """Cut range(rows) into runs of `chunk`, each drawn out to the end of its last unit."""
+    start = 0
+    while start < rows:
+        stop = min(start + chunk, rows)
+        while owner is not None and stop < rows and owner[stop] == owner[stop - 1]:
+            stop += 1
+        yield slice(start, stop)
+        start = stop
+
+
+def _pick(logits: Tensor, prefix: Tensor, uniform: Tensor) -> Tensor:
+    """Return one token per row, by the inverse of the cumulative distribution of its prefix (a row of `logits`)."""
+    ladder = logits.softmax(1).cumsum(1)
+    if len(ladder) < len(prefix):
+        ladder = ladder[prefix]
+    found = torch.searchsorted(ladder, (uniform[:, None] * ladder[:, -1:]).contiguous(), right=True)
+    return found[:, 0].clamp(max=logits.shape[1] - 1)
+
+
+def _grown(prefix: Tensor, token: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return each longer prefix's parent, and each row's longer prefix: one per row when they are half as many."""
+    rows = len(prefix)
+    if int(prefix.max()) + 1 < rows:
+        found, longer = torch.unique(prefix * size + token, return_inverse=True)
+        if 2 * len(found) < rows:
+            return found // size, longer
+    return prefix, torch.arange(rows)
+
+
+def _regrouped(past: Tensor, parent: Tensor, steps: int) -> Tensor:
+    """Return the keys and values of `steps` steps for the children of prefixes, with room for the other steps."""
+    room = past.new_empty(*past.shape[:3], len(parent), *past.shape[4:])
+    room[:, :, :steps] = past[:, :, :steps, parent]
+    return room
+
+
+def _normal(x: Tensor) -> Tensor:
+    return functional.layer_norm(x, x.shape[-1:])
