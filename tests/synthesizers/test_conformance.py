@@ -22,6 +22,7 @@ QUICK: dict[str, dict[str, Any]] = {  # settings that fit in a moment
         "generator_batch": 32,
         "critic_widths": (16,),
     },
+    "rows": {"steps": 4, "batch": 64, "width": 8, "depth": 1},
 }
 CHEAP = {"bootstrap", "independent"}  # replayed on every table; the others on these, and by hand on the rest
 REPLAYED = ("every kind", "groups of up to 3", "undeclared domains")
