@@ -91,22 +91,6 @@ def _product(factors: Sequence[Factor], columns: Clique, sizes: Sequence[int]) -
     return product
 
 
-def marginal(factors: Sequence[Factor], columns: Clique, sizes: Sequence[int]) -> NDArray[np.float64]:
-    """Return the distribution of `columns`, an axis each, under the model of these factors."""
-    left = list(factors)
-    order, _ = order_and_cells([*(factor.columns for factor in factors), columns], sizes)
-    for column in (column for column in order if column not in columns):
-        joined = [factor for factor in left if column in factor.columns]
-        left = [factor for factor in left if column not in factor.columns]
-        if not joined:
-            continue
-        rest = tuple(sorted({other for factor in joined for other in factor.columns} - {column}))
-        left.append(Factor(rest, _log_sum(_product(joined, (*rest, column), sizes))))
-    log = _product(left, columns, sizes)
-    probabilities = np.exp(log - log.max())
-    return np.asarray(probabilities / probabilities.sum())
-
-
 def _log_sum(log: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the log of the sum over the last axis of what `log` is the log of; -inf where nothing can be."""
     peak = np.maximum(log.max(axis=-1, keepdims=True), np.finfo(np.float64).min)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tabsynth.graphical.coarsening import Codes, grouped
 from tabsynth.graphical.descent import Estimate, Measurement, estimate
-from tabsynth.graphical.elimination import Clique, Factor, marginal, order_and_cells
+from tabsynth.graphical.elimination import Clique, Factor, conditionals, order_and_cells
+from tabsynth.graphical.sampling import sample
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal, count_tokens
 from tabsynth.privacy.mechanisms import noisy_histogram, noisy_histograms_for_the_rest, select
@@ -23,6 +24,7 @@ from tabsynth.privacy.noise import Secret
 
 Floats = NDArray[np.float64]
 MEAN_ABSOLUTE = math.sqrt(2 / math.pi)  # of a standard normal
+SAMPLED, LEAST_SAMPLED, MOST_SAMPLED = 4, 50_000, 500_000  # rows of the model: times the table's, and bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +152,16 @@ class Study:
         return chosen
 
     def _expected(self, model: Sequence[Factor], taste: Taste) -> dict[Clique, Floats]:
-        """Return the counts that the model expects, of every pair with the target."""
+        """Return about the counts that the model expects, of every pair with the target.
+
+        They are counted in a sample of the model: exact ones of two columns that are far apart in the model may need
+        tables beyond any cap. The sample is SAMPLED times the table, within bounds, so its own error is small.
+        """
         sizes = self.codes.sizes
+        rows = int(np.clip(SAMPLED * self.total, LEAST_SAMPLED, MOST_SAMPLED))
+        drawn = sample(conditionals(model, sizes), sizes, rows, np.random.default_rng(0))
         scopes = dict.fromkeys(_scope(query, taste.target) for query in _candidates(len(sizes), 1, taste.target))
-        return {scope: marginal(model, scope, sizes) * self.total for scope in scopes}
+        return {scope: self._table(drawn, scope) * (self.total / rows) for scope in scopes}
 
     def _scores(self, queries: Sequence[Query], expected: dict[Clique, Floats], noise: float, taste: Taste) -> Floats:
         """Return every query's score: private, moved by at most `rows_per_unit` by one unit.
@@ -165,8 +173,7 @@ class Study:
         for place, query in enumerate(queries):
             scope = _scope(query, taste.target)
             if scope not in self.counted:
-                shape = tuple(self.codes.sizes[column] for column in scope)
-                self.counted[scope] = count_tokens(self.private, scope, shape).astype(np.float64)
+                self.counted[scope] = self._table(self.private, scope)
             over = tuple(range(len(query.columns), len(scope)))
             groups = [self.codes.levels[query.level][column] for column in query.columns]
             there, model = (grouped(table.sum(axis=over), groups) for table in (self.counted[scope], expected[scope]))
@@ -177,9 +184,13 @@ class Study:
 
     def _count(self, query: Query) -> NDArray[np.int64]:
         """Count a query's groups; private."""
-        shape = tuple(self.codes.sizes[column] for column in query.columns)
-        counts = count_tokens(self.private, query.columns, shape).astype(np.float64)
+        counts = self._table(self.private, query.columns)
         return np.rint(grouped(counts, [self.codes.levels[query.level][c] for c in query.columns])).astype(np.int64)
+
+    def _table(self, rows: NDArray[np.int32], columns: Clique) -> Floats:
+        """Count the combinations of codes in rows, private ones or drawn from a model."""
+        counts = count_tokens(rows, columns, tuple(self.codes.sizes[column] for column in columns))
+        return np.asarray(counts, np.float64)
 
     def _take(self, query: Query, counts: Floats, scale: float) -> None:
         groups = tuple(self.codes.levels[query.level][column] for column in query.columns)
