@@ -2,8 +2,9 @@
 
     python benchmarks/audit_power.py [--seeds 10] [--runs 5000] [--many 100000] [--canaries 1000]
 
-First DP-SGD with gradient canaries, one training each (the three one-run bounds, alone at 95%), then a Gaussian count
-in two worlds (the bound from the normal shape over `--runs` runs a world, that from counted errors over `--many`).
+First DP-SGD with gradient canaries, one training each (the three one-run bounds, alone at 95%), then the Gaussian
+mechanism alone in two worlds (the bound from the normal shape over `--runs` runs a world, and the one from counted
+errors and the Gaussian curve over `--many`, a fifth of which fix the threshold).
 Means over the seeds, and how often a bound passed the truth. `--synthesizers TABLE SCHEMA` times white-box audits of
 `ctgan` and `rows` on a table instead.
 """
@@ -15,13 +16,9 @@ import time
 
 import numpy as np
 
-from tabsynth.audit import audit_dpsgd, audit_mechanism, mechanisms
-from tabsynth.audit.bounds import counted_mu, epsilon_of_mu
-from tabsynth.audit.result import Worlds
-from tabsynth.privacy.accounting import gaussian_mu
+from tabsynth.audit import Claim, audit_dpsgd
+from tabsynth.audit.many_run import judge_worlds
 from tabsynth.privacy.budget import Budget
-from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.mechanisms import noisy_count
 from tabsynth.privacy.noise import Secret
 
 DELTA = 1e-5
@@ -41,12 +38,14 @@ def main() -> None:
         time_synthesizers(*options.synthesizers, options.canaries)
         return
     print(
-        "| true epsilon | one run | one run, Gaussian curve | mean shift | count, mean shift | count, Clopper-Pearson |"
+        "| true epsilon | one run | one run, Gaussian curve | mean shift | many runs, mean shift | many runs, counted |"
     )
     print("|---|---|---|---|---|---|")
     for epsilon in options.epsilon:
         shown = [f"{epsilon:g}"]
-        for found in (*dpsgd(epsilon, options.seeds, options.canaries), *count(epsilon, options)):
+        few = gaussian(epsilon, options.runs, options.seeds, "mean shift")
+        many = gaussian(epsilon, options.many, options.seeds, "Clopper-Pearson, Gaussian")
+        for found in (*dpsgd(epsilon, options.seeds, options.canaries), few, many):
             share, wrong = found.mean() / epsilon, int((found > epsilon).sum())
             shown.append(f"{found.mean():.2f} ({share:.2f}; {wrong} of {len(found)} above)")
         print(f"| {' | '.join(shown)} |", flush=True)
@@ -58,20 +57,16 @@ def dpsgd(epsilon: float, seeds: int, canaries: int) -> np.ndarray:
     return np.array([[bound.epsilon for bound in result.bounds] for result in results]).T
 
 
-def count(epsilon: float, options: argparse.Namespace) -> list[np.ndarray]:
-    """The mean shift over few runs, by seed, and counted errors over many, once."""
-    budget = Budget(epsilon, DELTA)
-    mechanism = next(each for each in mechanisms(budget) if each.name == "noisy_count")
-    few = [audit_mechanism(mechanism, delta=DELTA, runs=options.runs).bounds[-1].epsilon for _ in range(options.seeds)]
-    sigma, secret = 1 / gaussian_mu(budget), Secret()
+def gaussian(epsilon: float, runs: int, seeds: int, method: str) -> np.ndarray:
+    """One bound on the Gaussian mechanism alone, noise from the library's stream, `runs` runs a world, by seed."""
+    claim, secret = Claim.of_budget(Budget(epsilon, DELTA)), Secret()
 
-    def answers(rows: int) -> np.ndarray:
-        why = {"sigma": sigma, "secret": secret, "why": "count"}
-        return np.array([noisy_count(lambda: rows, ledger=Ledger(), **why) for _ in range(options.many)])
+    def bound() -> float:
+        worlds = {"answer": (claim.mu + secret.normal(runs), secret.normal(runs))}
+        result = judge_worlds("Gaussian mechanism", claim, worlds, normal=["answer"])
+        return next(each.epsilon for each in result.bounds if each.method.startswith(method))
 
-    worlds = Worlds.split(answers(1001), answers(1000), DELTA)
-    many = epsilon_of_mu(counted_mu(*worlds.counts(worlds.shaped_threshold)), DELTA)
-    return [np.array(few), np.array([many])]
+    return np.array([bound() for _ in range(seeds)])
 
 
 def time_synthesizers(table_path: str, schema_path: str, canaries: int) -> None:
@@ -86,7 +81,7 @@ def time_synthesizers(table_path: str, schema_path: str, canaries: int) -> None:
         if name not in registry.names(registry.SYNTHESIZERS):
             continue
         start = time.perf_counter()
-        result = audit_synthesizer(table, make_synthesizer(name), Budget(4.0, DELTA), canaries=canaries)
+        result = audit_synthesizer(table, make_synthesizer(name), Budget(4.0, DELTA), canaries=canaries, rows=0)
         print(f"{name}: {time.perf_counter() - start:.0f} s, {result.verdict}, at least {result.epsilon:.2f} of 4")
         for bound in result.bounds:
             print(f"  {bound.attack}: {bound.method}: {bound.epsilon:.2f} alone, {bound.jointly:.2f} together")

@@ -92,7 +92,7 @@ class Worlds:
             top = np.flatnonzero(np.isclose(found, max(found)))
             return float(cuts[top[len(top) // 2]])  # of equals the middle one
 
-        free, shaped = best(partial(counted_epsilon, delta=delta)), best(partial(counted_mu, confidence=0.5))
+        free, shaped = best(partial(counted_epsilon, delta=delta)), best(counted_mu)
         return cls(inside[len(heads[0]) :], outside[len(heads[1]) :], free, shaped)
 
 
