@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,13 +14,16 @@ import pandas as pd
 
 from tabsynth import fitting
 from tabsynth.audit.many_run import audit_mechanism, mechanisms
+from tabsynth.charging.gate import ChargedGate, charged_policy
 from tabsynth.errors import ConformanceError, Refused
 from tabsynth.intake import Intake
 from tabsynth.metrics.estimate import Estimate
+from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Verdict
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.replay import RepeatedSecret, Tape, recording, replaying
 from tabsynth.release import release
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers import model
@@ -132,12 +136,9 @@ def gate(seed: int) -> str:
     outside = []
     with TemporaryDirectory() as folder:
         for name, figure, status in (("a", 0.1, "passed"), ("b", 0.9, "passed"), ("c", 0.9, "failed")):
-            numbers = Estimate(figure, figure, figure)
-            verdicts = [
-                Verdict("m", "privacy", status, "", numbers, numbers, numbers, -math.inf, math.inf, "zero", figure)
-            ]
+            judged, to = [verdict(figure, status)], Path(folder) / name
             try:
-                out = release(rows, fit.schema, synthesizer, ledger, verdicts, Path(folder) / name, inside=NoReport())
+                out = release(rows, fit.schema, synthesizer, ledger, judged, to, inside=NoReport())
             except Refused as refused:
                 if status == "passed":
                     return str(refused).replace(folder, "")
@@ -146,6 +147,53 @@ def gate(seed: int) -> str:
                 return "a release whose check failed was written"
             outside.append(public_part(out.folder))
     return "" if outside[0] == outside[1] else "what is outside depends on figures of the gate"
+
+
+def count_of_tries(seed: int) -> str:
+    """Be refused twice and let out once, with a ledger file: the third is said to be the third."""
+    with TemporaryDirectory() as folder:
+        ledger = Ledger.open(Path(folder) / "ledger.jsonl", data=b"rows", budget=BUDGET)
+        fit = model.fit(Independent(bins=4), declared(seed), ledger, Secret())
+        rows = fit.sample(50, np.random.default_rng(seed))
+        for number, status in enumerate(("failed", "failed", "passed")):
+            judged, to = [verdict(0.5, status)], Path(folder) / str(number)
+            try:
+                release(rows, fit.schema, Independent(bins=4), ledger, judged, to, inside=NoReport())
+            except Refused:
+                continue
+        said = json.loads((to / "provenance.json").read_text(encoding="utf-8"))["gate"]["attempts"]
+    return "" if said == 3 else f"the third try is said to be number {said}"
+
+
+def replay_of_the_gate(seed: int) -> str:
+    """Replay the answers of a charged gate on tables that lack a row, of the training part or of the holdout."""
+    train, holdout = declared(seed).private, declared(seed + 1000).private
+    rows = Evidence(declared(seed).schema, train, holdout, declared(seed + 2000).private)
+    shorter = {"a training row": replace(rows, train=train.drop(index=0))}
+    shorter |= {f"holdout row {i}": replace(rows, holdout=holdout.drop(index=i)) for i in (0, 1, 2, 3, 60)}
+    with recording() as tape:
+        first = charged_verdicts(rows, tape)
+    for name, other in shorter.items():
+        try:
+            with replaying(tape, apart=1):
+                again = charged_verdicts(other, tape)
+        except ConformanceError as error:
+            return str(error)
+        if again != first:
+            return f"without {name} the gate says something else, though it was answered alike"
+    return ""
+
+
+def charged_verdicts(evidence: Evidence, tape: Tape) -> list[tuple[str, str, str]]:
+    """Return what a charged gate says of each check, and why."""
+    gate = ChargedGate(charged_policy(), evidence.schema, Ledger(BUDGET), RepeatedSecret(tape))
+    return [(v.name, v.status, v.reason) for v in gate.evaluate(evidence, np.random.default_rng(0))]
+
+
+def verdict(figure: float, status: str) -> Verdict:
+    """Return a verdict whose every number is the same."""
+    numbers = Estimate(figure, figure, figure)
+    return Verdict("m", "privacy", status, "", numbers, numbers, numbers, -math.inf, math.inf, "zero", figure)
 
 
 class NoReport:
@@ -180,4 +228,6 @@ EXAMINERS: dict[str, Callable[[int], str]] = {
     "scan": scan,
     "audit of mechanisms": audit_of_mechanisms,
     "gate": gate,
+    "count of tries": count_of_tries,
+    "replay of the gate": replay_of_the_gate,
 }

@@ -7,8 +7,11 @@ import pandas as pd
 from saboteurs import caught_by, swapped
 
 from tabsynth import fitting
+from tabsynth.charging import distances
 from tabsynth.encoding.encoder import Encoder
+from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.reserve import Reserve
 from tabsynth.release import write
 from tabsynth.synthesizers.independent import Independent, IndependentSampler
 
@@ -136,4 +139,32 @@ def gate_number_published_outside():
 def refusal_that_lets_out():
     """The gate says no and the rows are written all the same: a warning where an error should be."""
     with swapped(write, "refusals", lambda verdicts, ledger, **named: ()):
+        yield
+
+
+@caught_by("count of tries")
+def tries_not_counted():
+    """Whoever is refused tries again, and each try is the first: seeds drawn until the scores are good."""
+    with swapped(Ledger, "attempt", lambda self: 1):
+        yield
+
+
+@caught_by("replay of the gate")
+def size_of_the_holdout_for_free():
+    """A gate that pays for its distances divides them by the true number of rows."""
+    take = Reserve.take
+
+    def taking(self, why, count):
+        noisy, scale = take(self, why, count)
+        return (count().astype(float) if "rows of" in why else noisy), scale
+
+    with swapped(Reserve, "take", taking):
+        yield
+
+
+@caught_by("replay of the gate")
+def targets_that_follow_the_true_count():
+    """A distance of shares is charged as one of counts: a row moves the counts and what they are compared with."""
+    summed_gap = distances.summed_gap
+    with swapped(distances, "summed_gap", lambda rows, real, size: summed_gap(rows, real, len(real))):
         yield
