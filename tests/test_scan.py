@@ -28,7 +28,7 @@ SCHEMA = Schema(
 )
 SMALL = {
     "ctgan": ["critic_steps=3", "warm_steps=3", "generator_width=16", "generator_batch=64", "batch=64"],
-    "marginals": [],
+    "rows": ["steps=4", "batch=64", "width=8", "depth=1"],
 }
 
 
