@@ -42,12 +42,14 @@ def require_poisson(sizes: Sequence[int], drawn: NDArray[np.int64], rate: float)
 
 
 class NoiseSeen:
-    """The noise of a training, in units of its scale: how large it was, and whether any of it came twice in a row."""
+    """The noise of a training, in units of its scale: how large it was, and whether any of it came twice."""
 
     def __init__(self) -> None:
         self.squares, self.count = 0.0, 0
         self.products, self.pairs = 0.0, 0
         self._last: list[NDArray[np.float64]] = []
+        self._sums: list[NDArray[np.float64]] = []
+        self._steps = 0
 
     def see(self, place: int, drawn: Tensor) -> None:
         """Take in the noise of the tensor at this place of a step."""
@@ -61,11 +63,18 @@ class NoiseSeen:
             self.products += float(values[:shared] @ other[:shared])
             self.pairs += shared
         self._last[place : place + 1] = [values]
+        if place == 0:
+            self._steps += 1
+        if place < len(self._sums):
+            self._sums[place] += values
+        else:
+            self._sums.append(values.copy())
 
     def require_standard_normal(self) -> None:
         """Raise unless the noise has the scale that was charged, and is drawn anew for every tensor and step."""
         require_scale(self.squares, self.count)
         require_fresh(self.products, self.pairs)
+        require_sums(sum(float(total @ total) for total in self._sums) / self._steps, sum(map(len, self._sums)))
 
 
 def require_fresh(products: float, pairs: int) -> None:
@@ -78,6 +87,15 @@ def require_fresh(products: float, pairs: int) -> None:
     exponents = -tilts * abs(products) - pairs / 2 * np.log1p(-(tilts**2))
     if 2 * math.exp(min(0.0, float(exponents.min()))) <= FALSE_ALARM:
         raise ConformanceError("The noise was not drawn anew: one draw of it repeats another.")
+
+
+def require_sums(squares: float, count: int) -> None:
+    """Raise unless `count` sums over all steps, each divided by the root of their number, can be standard normal.
+
+    A draw that comes again, at whatever distance, adds up with itself where independent draws cancel.
+    """
+    if not chi2.ppf(FALSE_ALARM, count) * 0.99 <= squares <= chi2.isf(FALSE_ALARM, count) * 1.01:
+        raise ConformanceError("The noise was not drawn anew: draws of different steps add up.")
 
 
 def require_scale(squares: float, count: int) -> None:

@@ -101,6 +101,18 @@ def test_noise_that_repeats_itself_is_caught(repeat):
                 require_fresh(seen.products, seen.pairs)
 
 
+@pytest.mark.parametrize("period", [2, 3, 7])
+def test_noise_that_comes_again_later_is_caught(period):
+    for seed in range(5):
+        seen = NoiseSeen()
+        for step in range(42):
+            for place in range(3):
+                drawn = Secret.fixed(seed * 10_000 + step % period * 100 + place).normal(60)
+                seen.see(place, torch.from_numpy(drawn))
+        with pytest.raises(ConformanceError, match=r"anew|scale"):
+            seen.require_standard_normal()
+
+
 ROWS = torch.tensor(np.random.default_rng(2).normal(size=(40, 6)) * 3, dtype=torch.float32)
 OWNER = np.arange(40) // 2
 
