@@ -5,7 +5,8 @@
 DIR holds NAME.train.csv.gz and NAME.test.csv.gz for adult, bank and shoppers. The schema is drafted from the training
 half, so domains and the row count are declared; bins are discovered and charged. `FILE TRAIN TEST SYNTHETIC TARGET` is
 a script that prints one line of JSON with, at least, tvd2, tvd3, ks, tstr, tstr_lr and c2st. Seconds are those of `fit`
-and of sampling 100,000 rows; processor seconds are what to compare on a machine that does other work as well.
+and of sampling 100,000 rows. Limits are held against processor seconds, which for one thread are those of the clock on
+a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ def shortfalls(case: Case, found: dict[str, float]) -> list[str]:
     kept = {
         "tstr": found["tstr"] >= case.least_tstr,
         "tvd2": found["tvd2"] <= case.most_tvd2,
-        "fit": found["fit s"] <= case.most_seconds,
-        "100k": found["100k s"] <= MOST_SAMPLING_SECONDS,
+        "fit": found["fit cpu s"] <= case.most_seconds,
+        "100k": found["100k cpu s"] <= MOST_SAMPLING_SECONDS,
     }
     return [name for name, well in kept.items() if not well]
 
