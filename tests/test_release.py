@@ -25,6 +25,7 @@ from tabsynth.metrics.estimate import Estimate
 from tabsynth.policy import Verdict, default_policy
 from tabsynth.privacy.budget import Budget, Spent
 from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.words import certainty, claim_in_words
 from tabsynth.release import (
     check_folder,
     check_release_folder,
@@ -39,7 +40,6 @@ from tabsynth.release import (
 from tabsynth.release import folder as folders
 from tabsynth.release.card import escape
 from tabsynth.release.provenance import policy_fingerprint
-from tabsynth.privacy.words import certainty, claim_in_words
 from tabsynth.schema import Column, Schema, Unit
 
 HOSTILE = "a|b <script>alert(1)</script> `x` *y* [z](javascript:w)"
