@@ -36,19 +36,26 @@ from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
 from tabsynth.table import Table
 
 BLOCK = 4096  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
+ORDERS = ("schema", "fewest")
 CELLS = 4_000_000  # of the widest output of a block
 
 
 class RowsSampler(Sampler):
-    """The averaged transformer; it samples in schema order unless told another."""
+    """The averaged transformer; it samples in the order that most rows were read in, unless told another."""
 
     def __init__(self, schema: Schema, settings: Rows, model: RowTransformer) -> None:
         self.schema, self._settings, self._model = schema, settings, model.eval()
         self._encoder = Encoder(schema)
+        self._order = settings.reading_order(self._encoder.sizes)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns' names in the order that rows are sampled in, and that `log_likelihood` is exact for."""
+        return tuple(self._encoder.names[place] for place in self._order)
 
     def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
         """Return rows of the model; the first rows of a larger sample are those of a smaller one."""
-        return self.draw_in_order(rows, rng, self._encoder.names)
+        return self.draw_in_order(rows, rng, self.reads)
 
     def draw_in_order(self, rows: int, rng: np.random.Generator, order: Sequence[str]) -> pd.DataFrame:
         """Return rows whose columns were drawn in this order.
@@ -75,15 +82,17 @@ class RowsSampler(Sampler):
         outside its column's domain.
         """
         tokens = torch.from_numpy(self._encoder.encode(frame).tokens).long()
+        orders = torch.tensor(self._order).expand(tokens.shape)
         parts = [
-            self._model.losses(part, _schema_order(len(part), part.shape[1])) for part in torch.split(tokens, BLOCK)
+            self._model.losses(*part)
+            for part in zip(torch.split(tokens, BLOCK), torch.split(orders, BLOCK), strict=True)
         ]
         return np.asarray(-torch.cat(parts).double().numpy() if parts else np.zeros(0))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Return the transformer's shape and weights."""
         weights = {name: value.numpy() for name, value in self._model.state_dict().items()}
-        return {name: getattr(self._settings, name) for name in ("width", "depth", "heads")}, weights
+        return {name: getattr(self._settings, name) for name in ("width", "depth", "heads", "order")}, weights
 
     @classmethod
     def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
@@ -100,8 +109,9 @@ class Rows:
 
     `steps`, `batch`, `rate`, `average` and `max_grad_norm` count under a budget; without one `epochs` passes are made
     in batches of `free_batch` with `free_rate` and `free_average`. `shuffled` is the share of rows that are trained on
-    in an order of their own; the others are read in schema order, in which rows are sampled. `discovery` and `one_way`
-    split the budget; training takes the rest.
+    in an order of their own; the others are read in `order`, in which rows are sampled too: that of the "schema", or
+    the columns with the fewest tokens first ("fewest"), where many rows begin alike and sampling is faster. `discovery`
+    and `one_way` split the budget; training takes the rest.
 
     Raises InputError naming the setting that is out of range.
     """
@@ -116,6 +126,7 @@ class Rows:
     free_rate: float = 3e-3
     free_average: float = 0.995
     shuffled: float = 0.1
+    order: str = "schema"
     width: int = 64
     depth: int = 2
     heads: int = 2
@@ -136,6 +147,7 @@ class Rows:
         for name in ("steps", "batch", "free_batch", "width", "depth", "heads", "bins"):
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("seed", self.seed, 0)
+        _check.one_of("order", self.order, ORDERS)
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
         if self.discovery + self.one_way >= 1:
@@ -168,6 +180,15 @@ class Rows:
         dpsgd.finish()
         return RowsSampler(known.schema, self, training.averaged)
 
+    def reading_order(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Return the columns in the order that they are read and sampled in, given their numbers of tokens.
+
+        >>> Rows(order="fewest").reading_order((9, 2, 5, 2))
+        (1, 3, 2, 0)
+        """
+        places = range(len(sizes))
+        return tuple(places if self.order == "schema" else sorted(places, key=lambda place: sizes[place]))
+
     def untrained(self, sizes: Sequence[int], one_way: Sequence[Tensor] | None = None) -> RowTransformer:
         """Return the transformer before training; nobody's random state is used."""
         with torch.random.fork_rng(devices=[]):
@@ -181,6 +202,7 @@ class _Training:
     def __init__(self, settings: Rows, model: RowTransformer, *, private: bool) -> None:
         self.settings, self.model, self.private = settings, model, private
         self.averaged = copy.deepcopy(model)
+        self.order = torch.tensor(settings.reading_order(model.sizes))
         if private:
             self.rate, self.average = settings.rate, settings.average
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99))
@@ -220,7 +242,7 @@ class _Training:
     def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], secret: Secret, rate: float) -> None:
         """Take one step on the clipped sum of a batch, and average the weights."""
         tokens = torch.from_numpy(private[batch.rows]).long()
-        orders = self.orders(len(tokens), tokens.shape[1], secret)
+        orders = self.orders(len(tokens), secret)
         owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
 
         def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
@@ -233,11 +255,11 @@ class _Training:
             for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - self.average)
 
-    def orders(self, rows: int, columns: int, secret: Secret) -> Tensor:
-        """Return the order that each row is read in: its own, drawn from the secret stream, or the schema's."""
-        shuffled = torch.from_numpy(secret.uniform((rows, columns))).argsort(1)
+    def orders(self, rows: int, secret: Secret) -> Tensor:
+        """Return the order that each row is read in: its own, drawn from the secret stream, or everybody's."""
+        shuffled = torch.from_numpy(secret.uniform((rows, len(self.order)))).argsort(1)
         own = torch.from_numpy(secret.uniform((rows, 1))) < self.settings.shuffled
-        return torch.where(own, shuffled, _schema_order(rows, columns))
+        return torch.where(own, shuffled, self.order)
 
 
 def _rate(progress: float) -> float:
@@ -250,7 +272,3 @@ def _start(marginal: Marginal, rows: float) -> Tensor:
     """Return the distribution that a column's output starts from: no token is ruled out."""
     shares = torch.as_tensor(marginal.probabilities(), dtype=torch.float32).clamp_min(0.1 / max(rows, 1.0))
     return shares / shares.sum()
-
-
-def _schema_order(rows: int, columns: int) -> Tensor:
-    return torch.arange(columns).expand(rows, columns)

@@ -263,6 +263,15 @@ def test_an_order_that_was_trained_on_samples_the_same_distribution():
         sampler.draw_in_order(8, np.random.default_rng(0), ["a", "b", "c"])
 
 
+def test_another_reading_order_is_kept_by_the_saved_sampler():
+    sampler = Rows(**QUICK | {"order": "fewest", "epochs": 3.0}).fit(dependent(), Ledger(), Secret.fixed(0))
+    rows = sampler.sample(500, np.random.default_rng(0))
+    pd.testing.assert_frame_equal(rows, sampler.draw_in_order(500, np.random.default_rng(0), ["c", "a", "b", "x"]))
+    loaded = RowsSampler.from_state(sampler.schema, *sampler.state())
+    np.testing.assert_array_equal(loaded.log_likelihood(rows), sampler.log_likelihood(rows))
+    assert loaded.reads == ("c", "a", "b", "x")
+
+
 def test_a_smaller_sample_is_the_beginning_of_a_larger_one(fitted):
     large = fitted.sample(5000, np.random.default_rng(7))
     for rows in (1, 900, 4097):
@@ -288,6 +297,7 @@ def test_training_starts_at_the_one_way_marginals():
     [
         ({"width": 10, "heads": 3}, "width must be a multiple of heads"),
         ({"shuffled": 1.5}, "shuffled must lie between 0 and 1"),
+        ({"order": "sideways"}, "order must be one of fewest, schema"),
         ({"steps": 0}, "steps must be a whole number of at least 1"),
         ({"rate": math.nan}, "rate must be a finite number above 0"),
         ({"discovery": 0.6, "one_way": 0.4}, "must sum to less than 1"),
