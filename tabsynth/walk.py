@@ -116,9 +116,8 @@ def release_table(
     ledger = open_ledger()
     gate = None if gate_share <= 0 else ChargedGate(checks, bounded.schema, ledger, Secret(), gate_share)
     model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress)
-    drawn = model.sample(
-        rows or model.schema.rows or 2, sampling
-    )  # the completed schema's row count was declared or paid
+    wanted = rows or model.schema.rows or 2  # the completed schema's row count was declared or paid for
+    drawn = model.sample(wanted, sampling)
     evidence = Evidence(model.schema, train.private, held.private, drawn)
     ledger.attempt()
     if gate is None:
