@@ -69,7 +69,8 @@ def neighbours(table: Table) -> dict[str, Table]:
         found.setdefault(unit, []).append(name)
     others = {", ".join(names): _without(table, units == unit) for unit, names in found.items()}
     others["every other unit removed"] = _without(table, units % 2 == 1)
-    others["every row made like one"] = _alike(table, len(units) // 2)
+    for which, place in {"the first": 0, "the last": len(units) - 1}.items():
+        others[f"every row made like {which}"] = _alike(table, place)
     return {name: other for name, other in others.items() if len(other.private)}
 
 

@@ -43,7 +43,7 @@ SMALL = {
     "critic_widths": (16,),
     "generator_batch": 16,
 }
-CRITIC = CTGAN(critic_steps=12, batch=60, **SMALL)
+CRITIC = CTGAN(critic_steps=24, batch=60, **SMALL)
 FEW_A_BATCH = CTGAN(critic_steps=40, batch=2, **SMALL)
 SUITE = ("fit and sample, every kind", "the table is forgotten", "charges come before reads")
 
