@@ -107,11 +107,11 @@ class RowsSampler(Sampler):
 class Rows:
     """Settings of the row transformer; defaults are those of the benchmark.
 
-    `steps`, `batch`, `rate`, `average` and `max_grad_norm` count under a budget; without one `epochs` passes are made
-    in batches of `free_batch` with `free_rate` and `free_average`. `shuffled` is the share of rows that are trained on
-    in an order of their own; the others are read in `order`, in which rows are sampled too: that of the "schema", or
-    the columns with the fewest tokens first ("fewest"), where many rows begin alike and sampling is faster. `discovery`
-    and `one_way` split the budget; training takes the rest.
+    `steps`, `batch`, `rate`, `average`, `max_grad_norm` and `bins` count under a budget; without one `epochs` passes
+    are made in batches of `free_batch` with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share of
+    rows that are trained on in an order of their own; the others are read in `order`, in which rows are sampled too:
+    that of the "schema", or the columns with the fewest tokens first ("fewest"), where many rows begin alike and
+    sampling is faster. `discovery` and `one_way` split the budget; training takes the rest.
 
     Raises InputError naming the setting that is out of range.
     """
@@ -121,7 +121,7 @@ class Rows:
     rate: float = 1.5e-2
     average: float = 0.95
     max_grad_norm: float = 0.5
-    epochs: float = 15.0
+    epochs: float = 16.0
     free_batch: int = 256
     free_rate: float = 3e-3
     free_average: float = 0.995
@@ -131,6 +131,7 @@ class Rows:
     depth: int = 2
     heads: int = 2
     bins: int = 32
+    free_bins: int = 256
     discovery: float = 0.10
     one_way: float = 0.05
     seed: int = 0
@@ -144,7 +145,7 @@ class Rows:
             _check.positive(name, getattr(self, name))
         for name in ("average", "free_average", "shuffled"):
             _check.within(name, getattr(self, name), 0, 1)
-        for name in ("steps", "batch", "free_batch", "width", "depth", "heads", "bins"):
+        for name in ("steps", "batch", "free_batch", "width", "depth", "heads", "bins", "free_bins"):
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("seed", self.seed, 0)
         _check.one_of("order", self.order, ORDERS)
@@ -160,7 +161,9 @@ class Rows:
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
         table = bound_contributions(table, secret)
-        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
+        noisy = ledger.sigma(1.0) > 0
+        bins = self.bins if noisy else self.free_bins
+        known = discover(table, ledger, secret, share=self.discovery, bins=bins)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
         unit = table.schema.unit.rows
@@ -174,7 +177,7 @@ class Rows:
             secret=secret,
         )
         model = self.untrained(encoder.sizes, [_start(one, known.rows) for one in ones])
-        training = _Training(self, model, private=ledger.sigma(1.0) > 0)
+        training = _Training(self, model, private=noisy)
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
         dpsgd.finish()
