@@ -48,7 +48,8 @@ CELLS = 4_000_000  # of the logits that are sampled at once
 class CTGAN:
     """Settings of the conditional GAN; defaults are those of the benchmark.
 
-    `epochs` (critic passes over the rows) counts without a budget, `critic_steps` under one. `critic_weight` is
+    `epochs` (critic passes over the rows) counts without a budget, `critic_steps` under one. Before the critic starts,
+    the generator takes `warm_steps` on marginals alone; None: 600 without a budget, 1,000 under one. `critic_weight` is
     what the critic's opinion counts beside the marginals; None: 1 without a budget, 0.1 beside a noisy critic.
     `critic_rate` is its learning rate; None: 1e-3 and 3e-4. `max_grad_norm` None: the length of the critic's input,
     sqrt(columns + 1), which gradients reach where the critic's slope is 1. `pac` rows are judged together, 1 under a
@@ -59,7 +60,7 @@ class CTGAN:
 
     epochs: float = 100.0
     critic_steps: int = 200
-    warm_steps: int = 1000  # of the generator on marginals alone, before the critic starts
+    warm_steps: int | None = None
     batch: int = 2048
     critic_per_generator: int = 2
     max_grad_norm: float | None = None
@@ -99,7 +100,7 @@ class CTGAN:
         counts = ("critic_steps", "batch", "critic_per_generator", "noise_width", "generator_width", "pac", "bins")
         for name in counts:
             _check.at_least(name, getattr(self, name), 1)
-        for name in ("warm_steps", "generator_depth", "seed"):
+        for name in ("generator_depth", "seed", *(["warm_steps"] if self.warm_steps is not None else [])):
             _check.at_least(name, getattr(self, name), 0)
         _check.at_least("generator_batch", self.generator_batch, 2 * self.pac)
         object.__setattr__(self, "critic_widths", tuple(self.critic_widths))
@@ -183,20 +184,21 @@ class _Training:
         """Train the generator on marginals, then against the critic; `epsilon` was charged and is shown as it is."""
         settings, every = self.settings, self.settings.critic_per_generator
         steps = dpsgd.settings.steps
-        total = max(1, settings.warm_steps + steps // every)
-        weight = settings.critic_weight
-        if weight is None:
-            weight = 1.0 if dpsgd.noise_multiplier == 0 else 0.1
-        for step in range(settings.warm_steps):
+        noisy = dpsgd.noise_multiplier > 0
+        warm, weight = settings.warm_steps, settings.critic_weight
+        warm = (1000 if noisy else 600) if warm is None else warm
+        weight = (0.1 if noisy else 1.0) if weight is None else weight
+        total = max(1, warm + steps // every)
+        for step in range(warm):
             loss = self.generator_step(_rate(step / total), critic_weight=0.0)
             if step % 20 == 0:
-                progress(step, settings.warm_steps + steps, {"loss": loss, "epsilon": epsilon})
+                progress(step, warm + steps, {"loss": loss, "epsilon": epsilon})
         for step, batch in enumerate(dpsgd.batches(), start=1):
-            done = (settings.warm_steps + step // every) / total
+            done = (warm + step // every) / total
             self.critic_step(dpsgd, batch, private)
             if step % every == 0:
                 loss = self.generator_step(_rate(done), critic_weight=weight)
-                progress(settings.warm_steps + step, settings.warm_steps + steps, {"loss": loss, "epsilon": epsilon})
+                progress(warm + step, warm + steps, {"loss": loss, "epsilon": epsilon})
         _require_finite(self.averaged.parameters())
 
     def critic_step(self, dpsgd: DPSGD, batch: Batch, private: Encoded) -> None:
@@ -205,7 +207,7 @@ class _Training:
         fakes, public = self.generated_half(under_dp=math.isfinite(dpsgd.settings.max_grad_norm))
         real, mixed, owner = self.real_inputs(batch, private, fakes)
 
-        def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
+        def sum_of(places: NDArray[np.int64] | slice) -> list[Tensor]:
             return clipped_real_sum(
                 self.critic,
                 real[places],
@@ -215,7 +217,7 @@ class _Training:
                 owner=None if owner is None else owner[places],
             )
 
-        total = sum_of(np.arange(len(real)))
+        total = sum_of(slice(None))
         _require_finite(total)  # which clipping guarantees: without a budget it tells of divergence
         if settings.pac > 1:  # a sum over packs stands for pac times as many rows
             total = [part * settings.pac for part in total]

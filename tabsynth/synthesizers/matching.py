@@ -86,11 +86,12 @@ def _residuals(probabilities: Tensor, targets: Targets) -> list[Tensor]:
     """Return generated minus measured shares, per kind of marginal."""
     n = len(probabilities)
     over = probabilities[:, targets.dense]
-    residuals = [probabilities.mean(0) - targets.one_way, over.T @ over / n - targets.two_way]
-    if targets.three_way is not None:
-        weighted = torch.einsum("nt,nd->tdn", probabilities[:, targets.given], over) / n
-        residuals.append(weighted @ over - targets.three_way)
-    return residuals
+    one_way = probabilities.mean(0) - targets.one_way
+    if targets.three_way is None:
+        return [one_way, over.T @ over / n - targets.two_way]
+    weighted = torch.einsum("nt,nd->tdn", probabilities[:, targets.given], over) / n
+    three_way = weighted @ over
+    return [one_way, three_way.sum(0) - targets.two_way, three_way - targets.three_way]  # the target's shares sum to 1
 
 
 def _one_way(
