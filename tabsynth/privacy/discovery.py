@@ -27,8 +27,16 @@ from tabsynth.schema import OTHER, Column, Schema
 from tabsynth.table import Table, to_axis
 
 COUNT = 0.05  # of the discovery's share: the row count
-ROUNDS = 3  # of splitting heavy cells
-SHARES = {"categories": 1.0, "bounds": 0.2, "decimals": 0.1, "grid": 0.4, "split": 0.3 / ROUNDS}  # of a column's part
+ROUNDS = 2  # of splitting heavy cells
+ANCHORS = 12  # wide cells that keep the noise of many narrow ones from adding up
+SHARES = {  # of a column's part
+    "categories": 1.0,
+    "bounds": 0.2,
+    "decimals": 0.1,
+    "grid": 0.35,
+    "split": 0.2 / ROUNDS,
+    "anchors": 0.15,
+}
 DELTA_SHARE = 0.1  # of the budget's delta: what category discovery may add in all
 MOST_DECIMALS = 6
 Counts = Callable[[], NDArray[np.int64]]
@@ -188,6 +196,10 @@ class _Measure:
                 break
             counts, scale = self._histogram(column, "split", partial(grid.count_cells, axis, finer))
             cells = grid.refine(cells, finer, counts, scale**2)
+        edges = grid.quantile_bins(cells, ANCHORS)
+        counts, scale = self._histogram(column, "anchors", lambda: grid.count_cells(axis, edges))
+        anchors = grid.Grid(edges, counts, np.full(len(counts), scale**2))
+        cells = grid.refine(anchors, cells.edges, cells.counts, float(cells.variances.mean()))
         return tuple(float(edge) for edge in grid.quantile_bins(cells, bins))
 
     def _histogram(

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-CELLS = 256  # of the first grid
+CELLS = 256  # of the first grid, even ones
+CROWDED = 96  # and others that crowd at its lower end
 FANOUT = 32  # parts that a heavy cell is split into
 FINEST = 1e-7  # share of the span below which a cell without a step is not split
 LEAST = 0.25  # of an even bin's mass: what a bin holds at least, however much of the mass is in spikes
@@ -29,12 +30,22 @@ class Grid:
 
 
 def first_edges(low: float, high: float, step: float) -> NDArray[np.float64]:
-    """Return at most CELLS + 1 edges from `low` to `high`, whole steps apart where there is a step.
+    """Return at most CELLS + CROWDED + 1 edges from `low` to `high`, whole steps apart where there is a step.
+
+    CELLS of them are even, CROWDED ever closer towards the lower end: amounts, counts and durations crowd there, and
+    with few rows no cell is heavy enough to be split.
 
     >>> first_edges(0, 4, 1.0)
     array([0., 1., 2., 3., 4.])
+    >>> first_edges(0, 1e6, 1.0)[:6]
+    array([0., 1., 2., 3., 4., 5.])
     """
-    return _between(low, high, step, CELLS)
+    even = _between(low, high, step, CELLS)
+    if not high > low:
+        return even
+    distances = np.geomspace(step or FINEST * (high - low), high - low, CROWDED + 1)[:-1]
+    crowded = low + (np.floor(distances / step + 1e-9) * step if step else distances)
+    return np.unique(np.concatenate([even, crowded[crowded < even[-1]]]))
 
 
 def split_heavy(grid: Grid, step: float, bins: int) -> NDArray[np.float64]:
