@@ -34,6 +34,10 @@ from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.marginals_study import Query, Study, Taste, with_target
 from tabsynth.table import Table
 
+BIN_CLEAR = 6.0  # rows of an even bin, in standard deviations of the noise of a one-way count
+CODE_CLEAR = 20.0  # rows of an even code, in those of a count beside the target
+LEAST_BINS, LEAST_CODES = 32, 3
+
 
 class MarginalsSampler(Sampler):
     """Draws codes column by column from conditional tables, and then each code's token."""
@@ -72,11 +76,11 @@ class MarginalsSampler(Sampler):
 class Marginals:
     """Settings of the graphical model.
 
-    Numbers are cut into about `bins` bins; columns are modelled in at most about `codes[0]` codes and measured together
-    at any of the `codes`. The budget goes to `discovery`, to `one_way` counts, to every column beside the `target`, to
-    `selection`, to a `forest` of pairs, and the rest to `pairs` further pairs in `rounds` rounds, the model estimated
-    anew before each. An estimate takes `steps` of descent between rounds and `iterations` at the end. `cells` bounds
-    every table of the model, and so its memory.
+    Numbers are cut into about `bins` bins at most; columns are modelled in about `codes[0]` codes at most and measured
+    together at any of the `codes`, fewer where noise is large for the number of rows. The budget goes to `discovery`,
+    to `one_way` counts, to every column beside the `target`, to `selection`, to a `forest` of pairs, and the rest to
+    `pairs` further pairs in `rounds` rounds, the model estimated anew before each. An estimate takes `steps` of descent
+    between rounds and `iterations` at the end. `cells` bounds every table of the model, and so its memory.
     """
 
     bins: int = 64
@@ -103,18 +107,31 @@ class Marginals:
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
         table = bound_contributions(table, secret)
-        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
+        known = discover(table, ledger, secret, share=self.discovery, bins=self._bins(table.schema, ledger))
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
         unit = table.schema.unit.rows
         measured = partial(one_way, share=self.one_way, rows_per_unit=unit, ledger=ledger, secret=secret)
         ones = measured(tokens, encoder.sizes, encoder.names)
-        codes = codes_of(known.schema.modelled, ones, self.codes)
+        codes = codes_of(known.schema.modelled, ones, self._codes(known.schema, ledger))
         study = Study(codes.apply(tokens), codes, encoder.names, known.rows, unit, ledger, secret)
         model = self._learn(study, ones, _place(encoder.names, known.schema.target), progress)
         progress(self.rounds + 2, self.rounds + 2, {})
         within = [codes.within(column, one.probabilities()) for column, one in enumerate(ones)]
         return MarginalsSampler(known.schema, conditionals(model.factors, codes.sizes), within)
+
+    def _bins(self, schema: Schema, ledger: Ledger) -> int:
+        """Return into how many bins to cut a number, so that most of them stand out of their noise."""
+        noise = ledger.sigma(self.one_way / len(schema.modelled)) * schema.unit.rows
+        clear = math.inf if schema.rows is None or noise == 0 else schema.rows / (BIN_CLEAR * noise)
+        return int(min(max(clear, LEAST_BINS), self.bins))
+
+    def _codes(self, schema: Schema, ledger: Ledger) -> tuple[int, ...]:
+        """Return the codes at every level, fewer where counts beside the target would be lost in their noise."""
+        noise = ledger.sigma(self.target / len(schema.modelled)) * schema.unit.rows
+        clear = math.inf if schema.rows is None or noise == 0 else schema.rows / (CODE_CLEAR * noise)
+        ratio = min(1.0, clear / max(self.codes))
+        return tuple(max(LEAST_CODES, round(codes * ratio)) for codes in self.codes)
 
     def _learn(self, study: Study, ones: Sequence[Marginal], target: int | None, progress: Progress) -> Estimate:
         """Measure, round by round, what the model misses most, close the ledger, and return the model of it all."""
