@@ -116,7 +116,7 @@ CHARGES: dict[str, str] = {  # what a charge is for -> the fact that it pays for
     r"categories of '.*'": "categories of a column",
     r"bounds of '.*'": "bounds of a number or a date",
     r"decimals of '.*'": "decimals of a number",
-    r"(grid|split) of '.*'": "bins of a number or a date",
+    r"(grid|split|anchors) of '.*'": "bins of a number or a date",
     r"every column's marginal": COUNTS,
     r"marginals? of .*": PAIRS,
     r"edge \d+ of the tree|which columns to measure together": CHOICE,
