@@ -217,7 +217,7 @@ def test_a_wrong_policy_file_is_named_with_its_rule(text, message, tmp_path):
 
 
 def test_a_policy_file_that_is_not_there_names_the_installed_policies(tmp_path):
-    with pytest.raises(InputError, match=r"no such policy file, nor an installed policy \(default, small\)"):
+    with pytest.raises(InputError, match=r"no such policy file, nor an installed policy \(charged, default, small\)"):
         read_policy(str(tmp_path / "none.yaml"))
 
 

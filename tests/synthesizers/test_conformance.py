@@ -13,6 +13,7 @@ from tabsynth.testing import checks
 
 NOT_PRIVATE = {"bootstrap"}  # these must refuse a budget
 QUICK: dict[str, dict[str, Any]] = {  # settings that fit in a moment
+    "marginals": {"pairs": 2, "rounds": 1, "steps": 20, "iterations": 60, "cells": 2000},
     "ctgan": {
         "critic_steps": 4,
         "warm_steps": 4,
