@@ -25,13 +25,13 @@ from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, ModelError
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
+from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal, one_way
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
-from tabsynth.synthesizers.marginals import refuse_hopeless
 from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
 from tabsynth.table import Table
 
