@@ -32,6 +32,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
 from tabsynth.table import Table
 
@@ -111,7 +112,8 @@ class Rows:
     are made in batches of `free_batch` with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share of
     rows that are trained on in an order of their own; the others are read in `order`, in which rows are sampled too:
     that of the "schema", or the columns with the fewest tokens first ("fewest"), where many rows begin alike and
-    sampling is faster. `discovery` and `one_way` split the budget; training takes the rest.
+    sampling is faster. `discovery` and `one_way` split the budget; training takes the rest. `device` is where it runs:
+    "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -135,6 +137,7 @@ class Rows:
     discovery: float = 0.10
     one_way: float = 0.05
     seed: int = 0
+    device: str = "auto"
 
     name: ClassVar[str] = "rows"
     sampler: ClassVar[type[Sampler]] = RowsSampler
@@ -149,6 +152,7 @@ class Rows:
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("seed", self.seed, 0)
         _check.one_of("order", self.order, ORDERS)
+        pick(self.device)
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
         if self.discovery + self.one_way >= 1:
@@ -181,7 +185,7 @@ class Rows:
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
         dpsgd.finish()
-        return RowsSampler(known.schema, self, training.averaged)
+        return RowsSampler(known.schema, self, training.averaged.cpu())
 
     def reading_order(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """Return the columns in the order that they are read and sampled in, given their numbers of tokens.
@@ -203,7 +207,8 @@ class _Training:
     """The moving parts of one fit."""
 
     def __init__(self, settings: Rows, model: RowTransformer, *, private: bool) -> None:
-        self.settings, self.model, self.private = settings, model, private
+        self.device = pick(settings.device)
+        self.settings, self.model, self.private = settings, model.to(self.device), private
         self.averaged = copy.deepcopy(model)
         self.order = torch.tensor(settings.reading_order(model.sizes))
         if private:
@@ -244,13 +249,14 @@ class _Training:
 
     def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], secret: Secret, rate: float) -> None:
         """Take one step on the clipped sum of a batch, and average the weights."""
-        tokens = torch.from_numpy(private[batch.rows]).long()
-        orders = self.orders(len(tokens), secret)
+        tokens = torch.from_numpy(private[batch.rows]).long().to(self.device)
+        orders = self.orders(len(tokens), secret).to(self.device)
         owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
 
         def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
             whose = None if owner is None else owner[places]
-            return clipped_sum(self.model, tokens[places], orders[places], dpsgd.settings.max_grad_norm, owner=whose)
+            at = torch.from_numpy(places).to(self.device)
+            return clipped_sum(self.model, tokens[at], orders[at], dpsgd.settings.max_grad_norm, owner=whose)
 
         self.optimizer.param_groups[0]["lr"] = rate
         dpsgd.step(batch, sum_of(np.arange(len(tokens))), sum_of=sum_of)

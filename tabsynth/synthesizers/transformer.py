@@ -171,8 +171,8 @@ def clipped_sum(
 ) -> list[Tensor]:
     """Return the sum over units of clipped gradients, one tensor per parameter in the model's order.
 
-    `owner` (rows,) as in `clip_factors`, sorted; at most about `chunk` rows are processed at once, never splitting a
-    unit. An infinite `max_grad_norm` gives the plain sum, over the rows whose loss is finite.
+    `owner` (rows,) as in `clip_factors`, sorted, on the processor; at most about `chunk` rows are processed at once,
+    never splitting a unit. An infinite `max_grad_norm` gives the plain sum, over the rows whose loss is finite.
     """
     totals = {id(p): torch.zeros_like(p) for p in model.parameters()}
     for part in _chunks(len(tokens), chunk, owner):
@@ -184,7 +184,8 @@ def clipped_sum(
         else:
             found = zip(tape.entries, gradients, strict=True)
             squares = torch.stack([_squares(layer, inputs, g) for (layer, inputs, _), g in found]).sum(0)
-            factors = clip_factors(squares, max_grad_norm, None if owner is None else owner[part] - owner[part][0])
+            whose = None if owner is None else (owner[part] - owner[part][0]).to(squares.device)
+            factors = clip_factors(squares, max_grad_norm, whose)
         for (layer, inputs, _), gradient in zip(tape.entries, gradients, strict=True):
             _add(totals, layer, inputs, gradient, factors)
     return [totals[id(p)] for p in model.parameters()]
