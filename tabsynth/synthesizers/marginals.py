@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -18,11 +18,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.encoding.encoder import Encoder
-from tabsynth.graphical.coarsening import codes_of
+from tabsynth.graphical.coarsening import Codes, codes_of
 from tabsynth.graphical.descent import Estimate
 from tabsynth.graphical.elimination import Conditional, conditionals
 from tabsynth.graphical.sampling import sample
-from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal, one_way
@@ -36,6 +36,15 @@ from tabsynth.table import Table
 BIN_CLEAR = 6.0  # rows of an even bin, in standard deviations of the noise of a one-way count
 CODE_CLEAR = 20.0  # rows of an even code, in those of a count beside the target
 LEAST_BINS, LEAST_CODES = 32, 3
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Graphical:
+    """A fitted graphical model: columns' codes drawn one after the other, and each code's tokens (codes, tokens)."""
+
+    chain: tuple[Conditional, ...]
+    codes: Codes
+    within: tuple[NDArray[np.float64], ...]
 
 
 class MarginalsSampler(Sampler):
@@ -106,20 +115,50 @@ class Marginals:
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
         table = bound_contributions(table, secret)
-        known = discover(table, ledger, secret, share=self.discovery, bins=self._bins(table.schema, ledger))
-        encoder = Encoder(known.schema)
-        tokens = encoder.encode(table.private).tokens
-        unit = table.schema.unit.rows
-        measured = partial(one_way, share=self.one_way, rows_per_unit=unit, ledger=ledger, secret=secret)
-        ones = measured(tokens, encoder.sizes, encoder.names)
-        codes = codes_of(known.schema.modelled, ones, self._codes(known.schema, ledger))
-        study = Study(codes.apply(tokens), codes, encoder.names, known.rows, unit, ledger, secret)
-        model = self._learn(study, ones, _place(encoder.names, known.schema.target), progress)
-        progress(self.rounds + 2, self.rounds + 2, {})
-        within = [codes.within(column, one.probabilities()) for column, one in enumerate(ones)]
-        return MarginalsSampler(known.schema, conditionals(model.factors, codes.sizes), within)
+        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins_of(table.schema, ledger))
+        tokens = Encoder(known.schema).encode(table.private).tokens
+        model = self.learn(known, tokens, ledger, secret, progress)
+        return MarginalsSampler(known.schema, model.chain, model.within)
 
-    def _bins(self, schema: Schema, ledger: Ledger) -> int:
+    def learn(
+        self,
+        known: Discovery,
+        private: NDArray[np.int32],
+        ledger: Ledger,
+        secret: Secret,
+        progress: Progress = silent,
+        *,
+        share: float | None = None,
+    ) -> Graphical:
+        """Return the model of private tokens (n, columns), as a completed schema's encoder has them.
+
+        `share` of the budget pays for it, split as the settings say; None: all that is left, and the ledger is closed.
+        """
+        own = self if share is None else self._scaled(share)
+        encoder, unit = Encoder(known.schema), known.schema.unit.rows
+        measured = partial(one_way, share=own.one_way, rows_per_unit=unit, ledger=ledger, secret=secret)
+        ones = measured(private, encoder.sizes, encoder.names)
+        codes = codes_of(known.schema.modelled, ones, own._codes(known.schema, ledger))
+        study = Study(codes.apply(private), codes, encoder.names, known.rows, unit, ledger, secret)
+        whole = 1 - self.discovery if share is None else share
+        place = _place(encoder.names, known.schema.target)
+        model = own._learn(study, ones, place, progress, whole, closes=share is None)
+        progress(self.rounds + 2, self.rounds + 2, {})
+        within = tuple(codes.within(column, one.probabilities()) for column, one in enumerate(ones))
+        return Graphical(tuple(conditionals(model.factors, codes.sizes)), codes, within)
+
+    def _scaled(self, share: float) -> Self:
+        """Return the settings whose shares after `discovery` sum to `share` in the same proportions."""
+        part = share / (1 - self.discovery)
+        return replace(
+            self,
+            one_way=self.one_way * part,
+            target=self.target * part,
+            selection=self.selection * part,
+            forest=self.forest * part,
+        )
+
+    def bins_of(self, schema: Schema, ledger: Ledger) -> int:
         """Return into how many bins to cut a number, so that most of them stand out of their noise."""
         noise = ledger.sigma(self.one_way / len(schema.modelled)) * schema.unit.rows
         clear = math.inf if schema.rows is None or noise == 0 else schema.rows / (BIN_CLEAR * noise)
@@ -132,8 +171,20 @@ class Marginals:
         ratio = min(1.0, clear / max(self.codes))
         return tuple(max(LEAST_CODES, round(codes * ratio)) for codes in self.codes)
 
-    def _learn(self, study: Study, ones: Sequence[Marginal], target: int | None, progress: Progress) -> Estimate:
-        """Measure, round by round, what the model misses most, close the ledger, and return the model of it all."""
+    def _learn(
+        self,
+        study: Study,
+        ones: Sequence[Marginal],
+        target: int | None,
+        progress: Progress,
+        whole: float,
+        *,
+        closes: bool,
+    ) -> Estimate:
+        """Measure, round by round, what the model misses most, and return the model of it all.
+
+        `whole` is the share of the budget for it. With `closes` the last round takes what is left and closes the ledger.
+        """
         columns = len(ones)
         links = columns - 1 - (target is not None)  # of a tree over all columns but the target
         study.add_one_way(ones)
@@ -141,7 +192,7 @@ class Marginals:
         study.measure(beside, self.target)
         taste = Taste(target, self.target_bonus, self.cells)
         choose = partial(study.choose, epsilon=self._epsilon(study, links), taste=taste)
-        rest = 1 - self.discovery - self.one_way - self.target - self.selection - self.forest
+        rest = whole - self.one_way - self.target - self.selection - self.forest
         plan = [(links, self.forest), *[(self.pairs // self.rounds, rest / self.rounds)] * self.rounds]
         chosen: list[Query] = []
         model = None
@@ -150,7 +201,11 @@ class Marginals:
             study.measure(chosen, plan[step - 1][1])
             model = study.estimate(self.steps, model)
             chosen = choose(model.factors, picks, share=share, forest=step == 0)
-        study.measure_for_the_rest(chosen or beside or [Query((column,)) for column in range(columns)])
+        last = chosen or beside or [Query((column,)) for column in range(columns)]
+        if closes:
+            study.measure_for_the_rest(last)
+        else:
+            study.measure(last, plan[-1][1])
         return study.estimate(self.iterations, model)
 
     def _epsilon(self, study: Study, links: int) -> float:
