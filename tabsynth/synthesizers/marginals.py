@@ -8,20 +8,18 @@ pays for its noise; and several marginals are chosen between two estimates.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.encoding.encoder import Encoder
-from tabsynth.graphical.coarsening import Codes, codes_of
+from tabsynth.graphical.coarsening import codes_of
 from tabsynth.graphical.descent import Estimate
-from tabsynth.graphical.elimination import Conditional, conditionals
-from tabsynth.graphical.sampling import sample
+from tabsynth.graphical.elimination import conditionals
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
@@ -29,55 +27,14 @@ from tabsynth.privacy.marginals import Marginal, one_way
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
-from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.base import Progress, Sampler, silent
+from tabsynth.synthesizers.marginals_sampler import Graphical, MarginalsSampler
 from tabsynth.synthesizers.marginals_study import Query, Study, Taste, with_target
 from tabsynth.table import Table
 
 BIN_CLEAR = 6.0  # rows of an even bin, in standard deviations of the noise of a one-way count
 CODE_CLEAR = 20.0  # rows of an even code, in those of a count beside the target
 LEAST_BINS, LEAST_CODES = 32, 3
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Graphical:
-    """A fitted graphical model: columns' codes drawn one after the other, and each code's tokens (codes, tokens)."""
-
-    chain: tuple[Conditional, ...]
-    codes: Codes
-    within: tuple[NDArray[np.float64], ...]
-
-
-class MarginalsSampler(Sampler):
-    """Draws codes column by column from conditional tables, and then each code's token."""
-
-    def __init__(self, schema: Schema, chain: Sequence[Conditional], within: Sequence[NDArray[np.float64]]):
-        self.schema = schema
-        self._encoder = Encoder(schema)
-        self._chain = tuple(chain)
-        self._within = tuple(within)
-
-    def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Return rows of the graphical model; places within bins are uniform."""
-        columns = len(self._within)
-        tokens_of = [Conditional(columns + column, (column,), table) for column, table in enumerate(self._within)]
-        sizes = [size for side in (0, 1) for size in (table.shape[side] for table in self._within)]
-        drawn = sample([*self._chain, *tokens_of], sizes, rows, rng)
-        return self._encoder.decode(drawn[:, columns:], rng)
-
-    def state(self) -> tuple[dict[str, Any], Arrays]:
-        """Return the chain of columns with their parents, and all tables."""
-        links = [{"column": link.column, "parents": list(link.parents)} for link in self._chain]
-        tables = {f"link.{place}": link.table for place, link in enumerate(self._chain)}
-        return {"chain": links}, tables | {f"within.{column}": table for column, table in enumerate(self._within)}
-
-    @classmethod
-    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
-        """Return the sampler with this chain and these tables."""
-        chain = [
-            Conditional(int(link["column"]), tuple(map(int, link["parents"])), arrays[f"link.{place}"])
-            for place, link in enumerate(values["chain"])
-        ]
-        return cls(schema, chain, [arrays[f"within.{column}"] for column in range(len(chain))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +140,7 @@ class Marginals:
     ) -> Estimate:
         """Measure, round by round, what the model misses most, and return the model of it all.
 
-        `whole` is the share of the budget for it. With `closes` the last round takes what is left and closes the ledger.
+        `whole` is the share of the budget for it; with `closes` the last round takes what is left, to the last bit.
         """
         columns = len(ones)
         links = columns - 1 - (target is not None)  # of a tree over all columns but the target
