@@ -81,6 +81,15 @@ def conditionals(factors: Sequence[Factor], sizes: Sequence[int]) -> tuple[Condi
     return tuple(reversed(found))
 
 
+def log_probability(chain: Iterable[Conditional], tokens: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return the log probability of rows of tokens (rows, columns) under a chain, shape (rows,); -inf for none."""
+    logs = np.zeros(len(tokens))
+    with np.errstate(divide="ignore"):
+        for link in chain:
+            logs += np.log(link.table[tuple(tokens[:, column] for column in (*link.parents, link.column))])
+    return logs
+
+
 def _product(factors: Sequence[Factor], columns: Clique, sizes: Sequence[int]) -> NDArray[np.float64]:
     """Return the sum of log factors over the sorted axes `columns`."""
     product = np.zeros([sizes[column] for column in columns])

@@ -1,0 +1,83 @@
+"""What `marginals` fitted: a chain of conditional tables over codes, and each code's tokens.
+
+The chain is the graphical model, exactly: rows are drawn from it column by column, and a row's probability is a product
+of one entry per table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabsynth.encoding.domain import inside
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.graphical.coarsening import Codes
+from tabsynth.graphical.elimination import Conditional, log_probability
+from tabsynth.graphical.sampling import sample
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.base import Arrays, Sampler
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Graphical:
+    """A fitted graphical model: columns' codes drawn one after the other, and each code's tokens (codes, tokens)."""
+
+    chain: tuple[Conditional, ...]
+    codes: Codes
+    within: tuple[NDArray[np.float64], ...]
+
+
+class MarginalsSampler(Sampler):
+    """Draws codes column by column from conditional tables, and then each code's token."""
+
+    def __init__(self, schema: Schema, chain: Sequence[Conditional], within: Sequence[NDArray[np.float64]]):
+        self.schema = schema
+        self._encoder = Encoder(schema)
+        self._chain = tuple(chain)
+        self._within = tuple(within)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Return rows of the graphical model; places within bins are uniform."""
+        columns = len(self._within)
+        tokens_of = [Conditional(columns + column, (column,), table) for column, table in enumerate(self._within)]
+        sizes = [size for side in (0, 1) for size in (table.shape[side] for table in self._within)]
+        drawn = sample([*self._chain, *tokens_of], sizes, rows, rng)
+        return self._encoder.decode(drawn[:, columns:], rng)
+
+    def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the log of each row's probability in nats, shape (rows,), exact under the graphical model.
+
+        A row counts as its cells: a number as its bin, wherever it lies within. Minus infinity stands for a row that
+        cannot be drawn, such as one with a value outside of its column's domain.
+        """
+        known = inside(frame, self._encoder)
+        tokens = self._encoder.encode(frame[known].reset_index(drop=True)).tokens
+        codes = np.empty_like(tokens)
+        found = np.full(len(frame), -np.inf)
+        mass = np.zeros(len(tokens))
+        with np.errstate(divide="ignore"):
+            for column, within in enumerate(self._within):
+                codes[:, column] = np.argmax(within > 0, axis=0)[tokens[:, column]]
+                mass += np.log(within[codes[:, column], tokens[:, column]])
+            found[known] = mass + log_probability(self._chain, codes)
+        return found
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the chain of columns with their parents, and all tables."""
+        links = [{"column": link.column, "parents": list(link.parents)} for link in self._chain]
+        tables = {f"link.{place}": link.table for place, link in enumerate(self._chain)}
+        return {"chain": links}, tables | {f"within.{column}": table for column, table in enumerate(self._within)}
+
+    @classmethod
+    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Return the sampler with this chain and these tables."""
+        chain = [
+            Conditional(int(link["column"]), tuple(map(int, link["parents"])), arrays[f"link.{place}"])
+            for place, link in enumerate(values["chain"])
+        ]
+        return cls(schema, chain, [arrays[f"within.{column}"] for column in range(len(chain))])
