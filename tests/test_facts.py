@@ -17,6 +17,7 @@ from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.synthesizers import model
+from tabsynth.synthesizers.copula import Copula
 from tabsynth.synthesizers.ctgan import CTGAN
 from tabsynth.synthesizers.independent import Independent
 from tabsynth.synthesizers.marginals import Marginals
@@ -68,6 +69,7 @@ SITES: dict[str, dict[str, str]] = {
     },
     "synthesizers/bootstrap.py": {"Bootstrap.fit: kept.private": COPIES},
     "synthesizers/independent.py": {"Independent.fit: table.private": COUNTS},
+    "synthesizers/copula.py": {"Copula.fit: table.private": PAIRS},
     "synthesizers/ctgan.py": {
         "CTGAN.fit: table.private": PAIRS,
         "CTGAN._measure: private": PAIRS,
@@ -214,6 +216,7 @@ def test_the_page_lists_every_fact():
 
 
 FITS = {
+    "copula": Copula(bins=8),
     "independent": Independent(bins=8),
     "ctgan": CTGAN(critic_steps=4, warm_steps=1, batch=32, generator_width=8, generator_batch=16, critic_widths=(8,)),
     "marginals": Marginals(bins=8),
