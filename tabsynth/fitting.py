@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import fields, is_dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from tabsynth import registry
 from tabsynth.errors import InputError
 from tabsynth.intake import Intake
 from tabsynth.privacy.budget import Budget, delta_warning
+from tabsynth.privacy.checkpoint import Checkpoint
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
-from tabsynth.synthesizers.model import Model, fit
+from tabsynth.synthesizers.model import Model, fit, settings_of
+from tabsynth.table import digest
 
 
 class PrivacyWarning(UserWarning):
@@ -23,13 +27,45 @@ class PrivacyWarning(UserWarning):
 
 
 def fit_intake(
-    intake: Intake, synthesizer: Synthesizer, ledger: Ledger, seed: int | None = None, progress: Progress = silent
+    intake: Intake,
+    synthesizer: Synthesizer,
+    ledger: Ledger,
+    seed: int | None = None,
+    progress: Progress = silent,
+    *,
+    checkpoint: Checkpoint | None = None,
 ) -> Model:
-    """Fit a synthesizer to a table that was taken in, everything said that has to be said before."""
+    """Fit a synthesizer to a table that was taken in, everything said that has to be said before.
+
+    With a `checkpoint` of `open_checkpoint` the fit can be killed and taken up again, or is now.
+    """
     warn_of_delta(ledger.budget, intake.table.schema)
     for note in intake.notes:
         ledger.note(note)
-    return fit(synthesizer, intake.table, ledger, make_secret(ledger.budget, seed), progress)
+    if checkpoint is None:
+        return fit(synthesizer, intake.table, ledger, make_secret(ledger.budget, seed), progress)
+    checkpoint.begun(ledger.number)
+    with checkpoint.active():
+        secret = checkpoint.secret(seed if ledger.budget is None else None)
+        return fit(synthesizer, intake.table, ledger, secret, progress)
+
+
+def open_checkpoint(
+    folder: Path | str, intake: Intake, synthesizer: Synthesizer, budget: Budget | None, seed: int | None = None
+) -> Checkpoint:
+    """Return the checkpoint of this fit in `folder`, begun there when it is new; `Ledger.open` takes its `fit`.
+
+    Raises InputError when the folder holds another fit's, or one of another table.
+    """
+    described = {
+        "tabsynth": version("tabsynth"),
+        "synthesizer": synthesizer.name,
+        "settings": repr(settings_of(synthesizer)),
+        "budget": repr(budget),
+        "seed": seed,
+        "schema": intake.table.schema.fingerprint(),
+    }
+    return Checkpoint.open(folder, described=described, data=digest(intake.table.private).encode())
 
 
 def make_synthesizer(model: str | Synthesizer, seed: int | None = None, **settings: Any) -> Synthesizer:

@@ -7,6 +7,7 @@ columns are dropped at the door: no later code can leak what it never held.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabsynth import _check
-from tabsynth.errors import TableError
+from tabsynth.errors import SchemaError, TableError
 from tabsynth.files import RawTable, is_parquet, read_raw, write_frame
 from tabsynth.schema import Column, Kind, Schema
 
@@ -65,7 +66,10 @@ def from_raw(raw: RawTable, schema: Schema, *, check_domain: bool = True) -> Tab
         raise TableError(f"{raw.label}: {found}; at least two are needed.")
     wanted = [column for column in schema if "identifier" not in column.roles]
     series = {column.name: convert(raw, column, schema.missing, check_domain=check_domain) for column in wanted}
-    return Table(schema, pd.DataFrame(series, copy=False))
+    private = pd.DataFrame(series, copy=False)
+    if check_domain:
+        _check_constraints(raw.label, private, schema)
+    return Table(schema, private)
 
 
 def split(table: Table, holdout: float, rng: np.random.Generator) -> tuple[Table, Table]:
@@ -104,6 +108,15 @@ def plain(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             values = values.astype("bool" if column.kind == "boolean" else "int64")
         series[column.name] = values
     return pd.DataFrame(series, copy=False)
+
+
+def digest(*frames: pd.DataFrame) -> str:
+    """Return a digest of private rows, to tell tables apart; it stays in private folders."""
+    found = hashlib.sha256()
+    for frame in frames:
+        found.update(repr(list(frame.columns)).encode())
+        found.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return found.hexdigest()
 
 
 def write_rows(frame: pd.DataFrame, schema: Schema, path: Path | str) -> None:
@@ -255,6 +268,16 @@ def _check_domain(series: pd.Series, column: Column) -> None:
         if np.nanmin(axis, initial=np.inf) < low - slack or np.nanmax(axis, initial=-np.inf) > high + slack:
             shown = column.to_dict()["bounds"]
             raise _BrokenRule(f"a value is outside the declared bounds [{shown[0]}, {shown[1]}]")
+
+
+def _check_constraints(label: str, private: pd.DataFrame, schema: Schema) -> None:
+    """Raise for the first declared rule that some row breaks: which rows, and how many, stays private."""
+    try:
+        for rule, broken in schema.broken(private):
+            if broken.any():
+                raise TableError(f"{label}: a row breaks the constraint {rule.words}.")
+    except SchemaError as error:
+        raise TableError(f"{label}: {error}") from None
 
 
 def to_axis(series: pd.Series, column: Column) -> NDArray[np.float64]:

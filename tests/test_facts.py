@@ -21,6 +21,7 @@ from tabsynth.synthesizers.copula import Copula
 from tabsynth.synthesizers.ctgan import CTGAN
 from tabsynth.synthesizers.independent import Independent
 from tabsynth.synthesizers.marginals import Marginals
+from tabsynth.synthesizers.vae import VAE
 from tabsynth.testing import awkward_table
 
 ROOT = Path(tabsynth.__file__).parent
@@ -38,7 +39,9 @@ SAMPLED = "which rows a batch holds, which rows of a unit are kept, who is held 
 RULES = "that a table breaks a rule of its schema"
 DRAFTED = "a drafted schema"
 COPIES = "the rows themselves (`bootstrap`)"
+FOREIGN = "whatever another package's model keeps of them (`sdv:`, `ctgan:`)"
 INSIDE = "numbers of the gate"
+CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
     "drafting.py": {
@@ -47,6 +50,7 @@ SITES: dict[str, dict[str, str]] = {
         "_draft_column: raw": DRAFTED,
         "_is_truth: raw": DRAFTED,
     },
+    "fitting.py": {"open_checkpoint: intake.table.private": CHECKPOINT},
     "table.py": {
         "Table.units: self.private": SAMPLED,
         "Table.take: self.private": SAMPLED,
@@ -68,6 +72,7 @@ SITES: dict[str, dict[str, str]] = {
         "audit_tables: read(synthetic, known, delimiter=delimiter, check_domain=False).private": INSIDE,
     },
     "synthesizers/bootstrap.py": {"Bootstrap.fit: kept.private": COPIES},
+    "synthesizers/bridges.py": {"Bridged.fit: kept.private": FOREIGN, "_foreign_frame: private": FOREIGN},
     "synthesizers/independent.py": {"Independent.fit: table.private": COUNTS},
     "synthesizers/copula.py": {"Copula.fit: table.private": PAIRS},
     "synthesizers/ctgan.py": {
@@ -96,6 +101,14 @@ SITES: dict[str, dict[str, str]] = {
         "_Training.run: self.private": GRADIENTS,
         "_Training.step: private": GRADIENTS,
     },
+    "synthesizers/vae.py": {
+        "VAE.fit: table.private": PAIRS,
+        "VAE._measure: private": PAIRS,
+        "VAE._dpsgd: table.private": SAMPLED,
+        "VAE._dpsgd: table.units": SAMPLED,
+        "_Training.run: private": GRADIENTS,
+        "_Training.step: private": GRADIENTS,
+    },
 }
 KEPT_INSIDE: dict[str, str] = {  # whole files, none of whose numbers is in a release
     "metrics/evidence.py": INSIDE,
@@ -122,7 +135,7 @@ CHARGES: dict[str, str] = {  # what a charge is for -> the fact that it pays for
     r"every column's marginal": COUNTS,
     r"marginals? of .*": PAIRS,
     r"edge \d+ of the tree|which columns to measure together": CHOICE,
-    r"critic|row transformer": GRADIENTS,
+    r"critic|row transformer|variational autoencoder": GRADIENTS,
     r"gate: .*": "numbers of a charged gate",
 }
 
@@ -220,6 +233,7 @@ FITS = {
     "independent": Independent(bins=8),
     "ctgan": CTGAN(critic_steps=4, warm_steps=1, batch=32, generator_width=8, generator_batch=16, critic_widths=(8,)),
     "marginals": Marginals(bins=8),
+    "vae": VAE(steps=4, warm_steps=2, dream_steps=2, width=8, latent=4, match_rows=16),
 }
 
 

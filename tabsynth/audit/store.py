@@ -5,14 +5,11 @@ The folder is as private as the coins in it: only its owner can read it. It is t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from tabsynth.errors import InputError
 
@@ -68,15 +65,6 @@ class Store:
         """Read the finished runs; one that was being written when the audit was killed has another name."""
         for path in folder.glob("run-*.json"):
             self._kept[int(path.stem.removeprefix("run-"))] = json.loads(path.read_text(encoding="utf-8"))
-
-
-def commitment(*frames: pd.DataFrame) -> str:
-    """Return a digest of private rows, to tell plans apart; it stays in the private folder."""
-    digest = hashlib.sha256()
-    for frame in frames:
-        digest.update(repr(list(frame.columns)).encode())
-        digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _write(path: Path, value: Any) -> None:

@@ -19,11 +19,11 @@ from tabsynth.audit.canaries import Canaries, make_canaries, own_canaries
 from tabsynth.audit.claim import Claim
 from tabsynth.audit.one_run import GRADIENTS, Plan, Trial, pooled
 from tabsynth.audit.result import AuditResult, Worlds, judge_many_runs, judge_one_run
-from tabsynth.audit.store import Store, commitment
+from tabsynth.audit.store import Store
 from tabsynth.errors import InputError
 from tabsynth.privacy.budget import Budget
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
-from tabsynth.table import Table
+from tabsynth.table import Table, digest
 
 MOST_ROWS = 50_000  # that are drawn for the black box unless more are asked for
 FEWEST_RUNS = 20  # with a single canary: below, no threshold can be fixed on runs set aside
@@ -187,5 +187,5 @@ def _described(plan: Plan) -> dict[str, Any]:
         "rows": plan.rows,
         "gradients": plan.gradients,
         "seed": plan.seed,
-        "data": commitment(plan.table.private, plan.canaries.frame),
+        "data": digest(plan.table.private, plan.canaries.frame),
     }

@@ -7,7 +7,8 @@ probability of at most FALSE_ALARM.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,6 +70,14 @@ class NoiseSeen:
             self._sums[place] += values
         else:
             self._sums.append(values.copy())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that was seen, for a checkpoint."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> None:
+        """Go on after what was seen then."""
+        vars(self).update(state_dict)
 
     def require_standard_normal(self) -> None:
         """Raise unless the noise has the scale that was charged, and is drawn anew for every tensor and step."""

@@ -20,8 +20,9 @@ open.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from torch import Tensor
 
 from tabsynth._check import at_least, positive
 from tabsynth.errors import ConformanceError, InputError
+from tabsynth.privacy.checkpoint import Stateful, keep, taken_up
 from tabsynth.privacy.conformance import NoiseSeen, SumOf, require_bounded, require_poisson, require_sum_of_units
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
@@ -57,11 +59,15 @@ class DPSGDSettings:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """One Poisson batch: its units, all rows of these units (each unit's together), and each row's place in `units`."""
+    """One Poisson batch: its units, all rows of these units (each unit's together), and each row's place in `units`.
+
+    `step` is its number, from 1.
+    """
 
     units: NDArray[np.int64]
     rows: NDArray[np.int64]
     owner: NDArray[np.int64]
+    step: int = 0
 
 
 class DPSGD:
@@ -136,17 +142,27 @@ class DPSGD:
         """The public number that noisy sums are divided by: sample rate times the public number of units."""
         return self._expected
 
-    def batches(self) -> Iterator[Batch]:
-        """Yield the Poisson batches, one for each step that was paid for; each must be used in one `step`."""
+    def batches(self, **kept: Stateful) -> Iterator[Batch]:
+        """Yield the Poisson batches, one for each step that was paid for; each must be used in one `step`.
+
+        `kept` names everything that the loop carries from step to step besides the optimizer's state: models, averages,
+        public randomness. Where the fit has a checkpoint these are kept from time to time, and a fit that was killed
+        goes on with the step after the last one kept.
+        """
+        own: dict[str, Stateful] = {"optimizer": self._optimizer.original_optimizer, "secret": self._secret}
+        parts = {**kept, **own, "dpsgd": self}
+        taken_up(self._why, parts)
         while len(self._sizes) < self.settings.steps:
             self._require_settled()
+            keep(self._why, self._steps, parts)
             if not self._versions:
                 self._versions = [p._version for p in self._parameters]
             chosen = self._secret.poisson_sample(self._units.count, self.sample_rate)
-            self._batch = self._units.batch(chosen)
+            self._batch = self._units.batch(chosen, len(self._sizes) + 1)
             self._sizes.append(len(chosen))
             self._drawn[chosen] += 1
             yield self._batch
+        keep(self._why, self._steps, parts, last=True)
 
     def step(
         self,
@@ -208,6 +224,18 @@ class DPSGD:
         require_poisson(self._sizes, self._drawn, one_step.sampling_probability)
         if self.noise_multiplier > 0:
             self._optimizer.noise.require_standard_normal()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `finish` looks at, for a checkpoint."""
+        return {"steps": self._steps, "sizes": np.asarray(self._sizes, np.int64), "drawn": self._drawn} | {
+            "noise": self._optimizer.noise.state_dict()
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> None:
+        """Go on after the steps of a checkpoint."""
+        self._steps, self._sizes = int(state_dict["steps"]), state_dict["sizes"].tolist()
+        self._drawn = state_dict["drawn"]
+        self._optimizer.noise.load_state_dict(state_dict["noise"])
 
     def _event(self, noise_multiplier: float) -> DpEvent:
         """Return what `steps` steps at this noise multiplier cost."""
@@ -274,7 +302,7 @@ class _NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
             noisy = _with_noise(p.summed_grad, std, self._secret)
             if std:
                 self.noise.see(len(self.noisy), (noisy.cpu().double() - p.summed_grad.cpu().double()) / std)
-            p.grad = answered(noisy, why=self._why)
+            p.grad = answered(noisy, why=self._why, kept=False)
             self.noisy.append(p.grad)
 
     def scale_grad(self) -> None:
@@ -295,7 +323,7 @@ class _Units:
         self._order = np.argsort(owners, kind="stable")
         self._starts = np.searchsorted(owners[self._order], np.arange(self.count + 1))
 
-    def batch(self, units: NDArray[np.int64]) -> Batch:
+    def batch(self, units: NDArray[np.int64], step: int = 0) -> Batch:
         """Return all rows of these units; the arrays are read-only."""
         if self._grouped:
             lengths = self._starts[units + 1] - self._starts[units]
@@ -306,7 +334,7 @@ class _Units:
             rows, owner = units, np.arange(len(units))
         for array in (units, rows, owner):
             array.flags.writeable = False
-        return Batch(units, rows, owner)
+        return Batch(units, rows, owner, step)
 
 
 def _with_noise(total: Tensor, std: float, secret: Secret) -> Tensor:

@@ -19,4 +19,4 @@ def exact(answer: Callable[[], Answer], *, ledger: Ledger, why: str) -> Answer:
     Raises BudgetExceeded under any budget, and then `answer` was not called.
     """
     ledger.charge(NonPrivateDpEvent(), why=why)
-    return answered(answer(), why=why)
+    return answered(answer(), why=why, kept=False)

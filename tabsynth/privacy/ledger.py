@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from tabsynth._check import within
 from tabsynth.errors import BudgetExceeded, InputError, LedgerError
-from tabsynth.privacy import accounting, events
+from tabsynth.privacy import accounting, checkpoint, events
 from tabsynth.privacy.budget import Budget, Spent
 from tabsynth.privacy.events import Charge
 
 if TYPE_CHECKING:
-    from tabsynth.privacy.ledger_file import LedgerFile
+    from tabsynth.privacy.ledger_file import Fit, LedgerFile
 
 __all__ = ["DISCOVERY_DELTA_SHARE", "Charge", "Ledger"]
 
@@ -54,6 +54,7 @@ class Ledger:
         self._fit = 1
         self._set_aside = 0.0
         self._attempt: int | None = None
+        self._resumed: Fit | None = None  # what the file has of this fit, when it is taken up again
 
     @classmethod
     def open(
@@ -63,12 +64,15 @@ class Ledger:
         data: Path | bytes,
         lifetime: Budget | None = None,
         budget: Budget | None = None,
+        resumes: int | None = None,
         wait: float = 30.0,
     ) -> Ledger:
         """Open a ledger for one fit whose charges are also written to the file at `path`, made if there is none.
 
         `data` is the source file, or its bytes: the ledger is kept for it alone. `lifetime` bounds all fits together;
-        it is set when the file is made, and later None takes what is there. `budget` is this fit's own.
+        it is set once, for good, and None takes what is there. `budget` is this fit's own. `resumes` is
+        the number of a fit that was killed: what it was charged is not charged again when it is asked for in the same
+        order, as a `checkpoint` sees to.
 
         Raises LedgerError when the file is altered, locked for longer than `wait` seconds, of another version, or for
         other data, and BudgetExceeded when a fit without a budget is to run under a lifetime budget.
@@ -82,8 +86,17 @@ class Ledger:
                 raise BudgetExceeded(
                     f"A fit without a budget is not private, and {path} has a lifetime budget: {ledger._file.lifetime}."
                 )
-            ledger._fit = ledger._file.begin(budget)
+            if resumes is None:
+                ledger._fit = ledger._file.begin(budget)
+            else:
+                ledger._resumed = ledger._file.fit(resumes, budget)
+                ledger._fit = resumes
         return ledger
+
+    @property
+    def number(self) -> int | None:
+        """The number that the file gave this fit; None in memory."""
+        return self._fit if self._file else None
 
     @property
     def budget(self) -> Budget | None:
@@ -128,7 +141,7 @@ class Ledger:
         accounting.grouped([event])
         with self._held():
             self._require_open()
-            if not self._fits(charge):
+            if not self._made_before(charge) and not self._fits(charge):
                 raise self._exceeded(why)
             self._record(charge)
 
@@ -173,7 +186,7 @@ class Ledger:
         """
         with self._held():
             self._require_open()
-            noise = self._smallest_noise(event_of, why) if self._bounded else 0.0
+            noise = self._kept_noise(event_of, why) if self._bounded else 0.0
             self._record(Charge(event_of(noise), why), closes=True)
         return noise
 
@@ -181,14 +194,14 @@ class Ledger:
         """Take no further charge in this fit; what was not spent stays unspent."""
         with self._held():
             self._require_open()
-            if self._file:
+            if self._file and not (self._resumed and self._resumed.closed):
                 self._file.remark(self._fit, "closed", "closed with something left")
             self._closed = True
 
     def note(self, text: str) -> None:
         """Keep a remark beside the charges."""
         with self._held():
-            if self._file:
+            if self._file and not (self._resumed and text in self._resumed.notes):
                 self._file.remark(self._fit, "note", text)
             self._notes.append(text)
 
@@ -223,7 +236,7 @@ class Ledger:
                 raise BudgetExceeded(
                     f"{self._file.path} has a lifetime budget, and this fit is not private: {why}. Nothing was run."
                 )
-            if self._file:
+            if self._file and not (self._resumed and why in self._resumed.not_private):
                 self._file.remark(self._fit, "not private", why)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -310,6 +323,28 @@ class Ledger:
             return False
         return self._file is None or self._file.affords(charge)
 
+    def _made_before(self, charge: Charge) -> bool:
+        """Whether the killed fit made this charge in this place; LedgerError when it made another one."""
+        place = len(self._charges)
+        if self._resumed is None or place >= len(self._resumed.charges):
+            return False
+        before = self._resumed.charges[place]
+        same = events.to_dict(before.event) == events.to_dict(charge.event)
+        if same and (before.why, before.delta) == (charge.why, charge.delta):
+            return True
+        raise LedgerError(f"Fit {self._fit} is taken up for {charge.why!r}, where it was charged for {before.why!r}.")
+
+    def _kept_noise(self, event_of: Callable[[float], Any], why: str) -> float:
+        """Return the smallest noise that fits, or that of the killed fit: other fits may have spent since."""
+        resumable = checkpoint.current()
+        if resumable is None:
+            return self._smallest_noise(event_of, why)
+        made = self._resumed is not None and len(self._charges) < len(self._resumed.charges)
+        noise = resumable.answer(math.nan if made else self._smallest_noise(event_of, why), why=f"noise of {why}")
+        if not made and not self._fits(Charge(event_of(noise), why)):
+            raise self._exceeded(why)
+        return noise
+
     def _smallest_noise(self, event_of: Callable[[float], Any], why: str) -> float:
         """Bracket the smallest noise that fits by factors of 4, then halve the bracket to 0.1%."""
         high = 1.0
@@ -326,8 +361,8 @@ class Ledger:
         return high
 
     def _record(self, charge: Charge, *, closes: bool = False) -> None:
-        """Write the charge down, to disk first."""
-        if self._file:
+        """Write the charge down, to disk first, unless the killed fit did."""
+        if self._file and not self._made_before(charge):
             self._file.charge(self._fit, charge, closes=closes)
         self._charges.append(charge)
         self._closed = closes

@@ -6,6 +6,9 @@ remarks, and one line each time its rows are held against a gate. A charge is on
 is checked against the lifetime budget together with all charges of all fits, composed at once, under a lock that spans
 reading, checking and writing: two processes that race never overspend. See `chain` for how the lines are kept and what
 is detected.
+
+Who looks at the rows without being charged, because nothing of it may leave, writes a line as well: a `Use`. No line
+holds anything that was computed from rows, nor a time.
 """
 
 from __future__ import annotations
@@ -19,11 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabsynth.errors import LedgerError
+from tabsynth.errors import BudgetExceeded, LedgerError
 from tabsynth.privacy import accounting, events
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.chain import WAIT, Chain
 from tabsynth.privacy.events import Charge
+
+KINDS = frozenset(
+    {"header", "lifetime", "use", "fit", "charge", "note", "not private", "closed", "attempt", "decision"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +57,23 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """A look at the rows that was not charged: the command, why it cost nothing, and the number of its line."""
+
+    line: int
+    command: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """What a verified ledger file says: its fits in order, the lifetime budget and a code that commits to it all."""
+    """What a verified ledger file says: fits and uses in order, the lifetime budget, a code that commits to it all."""
 
     lifetime: Budget | None
     fits: tuple[Fit, ...]
     lines: int
     code: str
+    uses: tuple[Use, ...] = ()
 
     def epsilon(self, delta: float | None = None) -> float:
         """Return what all fits cost together at `delta` (the lifetime's by default); infinite if one was not private.
@@ -77,29 +94,37 @@ class LedgerFile:
     def __init__(self, path: Path | str, wait: float = WAIT) -> None:
         self._chain = Chain(path, wait)
         self._charges: list[Charge] = []
+        self._lifetime: Budget | None = None
         self._read = 0
 
     @classmethod
-    def open(cls, path: Path | str, data: Path | bytes, lifetime: Budget | None, wait: float = WAIT) -> LedgerFile:
+    def open(
+        cls, path: Path | str, data: Path | bytes, lifetime: Budget | None, wait: float = WAIT, *, create: bool = True
+    ) -> LedgerFile:
         """Open the ledger at `path` for `data` (a file, or bytes), or create it with a lifetime budget over all fits.
 
-        Raises LedgerError when the ledger is altered, locked, of another version, kept for other data, or has another
-        lifetime budget than the one given (None: whatever it has).
+        A lifetime budget is set once: when the ledger is created, or later where it has none; None takes what is there.
+        Without `create` everything is looked at and nothing added.
+
+        Raises LedgerError when the ledger is altered, locked, of another version, kept for other data, has another
+        lifetime budget than the one given, or is missing and not to be created; BudgetExceeded when what was spent
+        passes the lifetime budget that is to be set.
         """
-        file = cls(path, wait)
-        chain = file._chain
-        with file.hold(create=True):
-            commitment = chain.mac("data", _digest(data))
-            if not chain.lines:
-                chain.append("header", lifetime=_pair(lifetime), data=commitment)
-            header = chain.lines[0]
-            if not hmac.compare_digest(str(header["data"]), commitment):
-                raise LedgerError(f"{path} is kept for other data; every data source has a ledger of its own.")
-            if lifetime is not None and header["lifetime"] != _pair(lifetime):
+        file, source = cls(path, wait), _digest(data)
+        with file.hold(create=create):
+            commitment = file._chain.mac("data", source)
+            if not file._chain.lines:
+                if not create:
+                    return file  # its creation was interrupted; it says nothing yet
+                file._chain.append("header", lifetime=_pair(lifetime), data=commitment)
+                file._catch_up()
+            if not hmac.compare_digest(str(file._chain.lines[0]["data"]), commitment):
                 raise LedgerError(
-                    f"{path} has the lifetime budget {file.lifetime}; {lifetime} was given. It was set for good when "
-                    "the ledger was created."
+                    f"{path} is kept for other data: the table is not the file it was, or is another one. Restore the "
+                    "file, or name a new ledger (--ledger PATH); for people who are in both tables the epsilons of "
+                    "both ledgers add up."
                 )
+            file._limit(lifetime, write=create)
         return file
 
     @property
@@ -110,16 +135,13 @@ class LedgerFile:
     @property
     def lifetime(self) -> Budget | None:
         """The budget over all fits; None when they are recorded without a limit."""
-        return _budget(self._chain.lines[0]["lifetime"])
+        return self._lifetime
 
     @contextmanager
     def hold(self, *, create: bool = False) -> Iterator[None]:
         """Hold the lock, with every line that any process wrote read and verified."""
         with self._chain.hold(create=create):
-            for line in self._chain.lines[self._read :]:
-                if line["kind"] == "charge":
-                    self._charges.append(_charge(line))
-            self._read = len(self._chain.lines)
+            self._catch_up()
             yield
 
     def begin(self, budget: Budget | None) -> int:
@@ -127,6 +149,13 @@ class LedgerFile:
         number = 1 + [line["kind"] for line in self._chain.lines].count("fit")
         self._chain.append("fit", fit=number, budget=_pair(budget))
         return number
+
+    def fit(self, number: int, budget: Budget | None) -> Fit:
+        """Return what a fit wrote so far; LedgerError when there is none of that number, or with another budget."""
+        found = [fit for fit in self.statement().fits if fit.number == number]
+        if not found or found[0].budget != budget:
+            raise LedgerError(f"{self.path} has no fit {number} with the budget {budget} that could be taken up.")
+        return found[0]
 
     def charge(self, fit: int, charge: Charge, *, closes: bool) -> None:
         """Write a charge down; it is on disk when this returns."""
@@ -136,6 +165,12 @@ class LedgerFile:
     def remark(self, fit: int, kind: str, text: str) -> None:
         """Write a `note`, why a fit is `not private`, that it is `closed`, an `attempt` at a gate or its `decision`."""
         self._chain.append(kind, fit=fit, text=text)
+
+    def use(self, command: str, text: str) -> None:
+        """Write down that a command looks at the rows, and why it is charged nothing; both are public words."""
+        if not self._chain.lines:
+            raise LedgerError(f"{self.path} is empty: no ledger was begun.")
+        self._chain.append("use", command=command, text=text)
 
     @property
     def attempts(self) -> int:
@@ -149,15 +184,45 @@ class LedgerFile:
     def statement(self) -> Statement:
         """Return what the lines say."""
         by_fit: dict[int, list[dict[str, Any]]] = {}
-        for line in self._chain.lines[1:]:
-            by_fit.setdefault(line["fit"], []).append(line)
+        uses = []
+        for number, line in enumerate(self._chain.lines, start=1):
+            if "fit" in line:
+                by_fit.setdefault(line["fit"], []).append(line)
+            elif line["kind"] == "use":
+                uses.append(Use(number, str(line["command"]), str(line["text"])))
         fits = tuple(_fit(number, lines) for number, lines in by_fit.items())
-        return Statement(self.lifetime, fits, len(self._chain.lines), self._chain.code)
+        return Statement(self.lifetime, fits, len(self._chain.lines), self._chain.code, tuple(uses))
 
     @property
     def code(self) -> str:
         """The code of the last line read: it commits to the whole ledger so far."""
         return self._chain.code
+
+    def _catch_up(self) -> None:
+        """Take in what the lines since the last look say of charges and of the lifetime budget."""
+        for number, line in enumerate(self._chain.lines[self._read :], start=self._read + 1):
+            if line["kind"] not in KINDS:
+                raise LedgerError(f"{self.path}, line {number}: a newer version of this program wrote it.")
+            if line["kind"] == "charge":
+                self._charges.append(_charge(line))
+            if "lifetime" in line:
+                self._lifetime = _budget(line["lifetime"])
+        self._read = len(self._chain.lines)
+
+    def _limit(self, lifetime: Budget | None, *, write: bool) -> None:
+        """Set the lifetime budget where there is none; raise where there is another, or too much was spent."""
+        if lifetime is None or self.lifetime == lifetime:
+            return
+        if self.lifetime is not None:
+            raise LedgerError(
+                f"{self.path} has the lifetime budget {self.lifetime}; {lifetime} was given. It was set for good."
+            )
+        loose = any(fit.charges and not fit.private for fit in self.statement().fits)
+        if lifetime.private and (loose or not accounting.fits(lifetime, self._charges)):
+            raise BudgetExceeded(f"What {self.path} holds passes the lifetime budget {lifetime} already.")
+        if write:
+            self._chain.append("lifetime", lifetime=_pair(lifetime))
+            self._catch_up()
 
 
 def verify(path: Path | str, wait: float = WAIT) -> Statement:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -64,6 +64,17 @@ class Secret:
         secret = cls()
         secret._fixed = True
         secret._take_key(hashlib.sha256(f"tabsynth fixed noise {int(seed)}".encode()).digest())
+        return secret
+
+    @classmethod
+    def kept(cls, key: bytes) -> Secret:
+        """Return the stream of a key that a checkpoint keeps, so that a killed fit can go on with its own noise.
+
+        It adds the same noise to the same sums and nothing else is ever told of them, so nothing is used twice. Whoever
+        has the key can take the noise off: it is kept no longer than the fit takes.
+        """
+        secret = cls()
+        secret._take_key(key)
         return secret
 
     @property
@@ -120,13 +131,27 @@ class Secret:
         """Return the next `count` 64-bit words of the stream."""
         if os.getpid() != self._process and not self._fixed:
             self._take_key(os.urandom(32))
+        self._place += 8 * count
         return np.frombuffer(self._stream.update(bytes(8 * count)), dtype="<u8")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the stream was read, which says nothing about its key."""
+        return {"place": self._place}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> None:
+        """Go on from that place of this key's stream, ahead of what was read so far."""
+        ahead = int(state_dict["place"]) - self._place
+        if ahead < 0:
+            raise ConformanceError("A stream of noise is never read a second time.")
+        while ahead:
+            ahead -= 8 * len(self._words(min(ahead // 8, _CHUNK)))
 
     def _take_key(self, key: bytes) -> None:
         """Start the stream of `key`; a key is used once, so the counter may start at zero."""
         self._process = os.getpid()
         self._fingerprint = hashlib.sha256(b"tabsynth fingerprint" + key).digest()
         self._stream: CipherContext = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+        self._place = 0  # bytes read
 
     def __repr__(self) -> str:
         return "Secret.fixed(...)" if self._fixed else "Secret()"

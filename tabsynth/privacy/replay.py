@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabsynth.errors import ConformanceError
+from tabsynth.privacy import checkpoint
 from tabsynth.privacy.noise import Secret
 
 Answer = TypeVar("Answer")
@@ -86,10 +87,11 @@ class Tape:
 _tape: ContextVar[Tape | None] = ContextVar("tape", default=None)
 
 
-def answered(answer: Answer, *, why: str, exact: Exact | None = None) -> Answer:
+def answered(answer: Answer, *, why: str, exact: Exact | None = None, kept: bool = True) -> Answer:
     """Return a mechanism's noisy answer; while replaying, the one that was recorded in its place.
 
-    `exact` is the answer without noise; it is looked at while replaying only.
+    `exact` is the answer without noise; it is looked at while replaying only. A fit that has a checkpoint gets the
+    answer that was kept there in its place; `kept` is false for answers that come again by themselves.
 
     Raises ConformanceError when the recorded fit asked for something else at this point, or got an answer of another
     shape: the order and the shape of measurements must not depend on the rows; and when the exact answers of
@@ -97,7 +99,8 @@ def answered(answer: Answer, *, why: str, exact: Exact | None = None) -> Answer:
     """
     tape = _tape.get()
     if tape is None:
-        return answer
+        resumable = checkpoint.current() if kept else None
+        return resumable.answer(answer, why=why) if resumable else answer
     if tape.place is None:
         tape.answers.append(Answered(why, copy.deepcopy(answer), copy.deepcopy(exact), not tape.owes(why)))
         return answer

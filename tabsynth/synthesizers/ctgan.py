@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from tabsynth import _check
 from tabsynth.encoding.encoder import Encoded, Encoder
 from tabsynth.errors import InputError, ModelError
+from tabsynth.privacy.checkpoint import Randomness, Stateful, keep, taken_up
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.ledger import Ledger
@@ -189,12 +190,20 @@ class _Training:
         warm = (1000 if noisy else 600) if warm is None else warm
         weight = (0.1 if noisy else 1.0) if weight is None else weight
         total = max(1, warm + steps // every)
-        for step in range(warm):
+        carried: dict[str, Stateful] = {
+            "generator": self.generator,
+            "averaged": self.averaged,
+            "matching": self.optimizer,
+            "public": Randomness(self.rng),
+        }
+        for step in range(taken_up("generator", carried), warm):
+            keep("generator", step, carried)
             loss = self.generator_step(_rate(step / total), critic_weight=0.0)
             if step % 20 == 0:
                 progress(step, warm + steps, {"loss": loss, "epsilon": epsilon})
-        for step, batch in enumerate(dpsgd.batches(), start=1):
-            done = (warm + step // every) / total
+        keep("generator", warm, carried, last=True)
+        for batch in dpsgd.batches(critic=self.critic, **carried):
+            step, done = batch.step, (warm + batch.step // every) / total
             self.critic_step(dpsgd, batch, private)
             if step % every == 0:
                 loss = self.generator_step(_rate(done), critic_weight=weight)

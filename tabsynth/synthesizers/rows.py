@@ -240,10 +240,10 @@ class _Training:
     def run(self, dpsgd: DPSGD, private: NDArray[np.int32], secret: Secret, progress: Progress, epsilon: float) -> None:
         """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
         steps = dpsgd.settings.steps
-        for step, batch in enumerate(dpsgd.batches(), start=1):
-            self.step(dpsgd, batch, private, secret, self.rate * _rate(step / steps))
-            if self.private or step % 20 == 0 or step == steps:
-                progress(step, steps, {"epsilon": epsilon})
+        for batch in dpsgd.batches(model=self.model, averaged=self.averaged):
+            self.step(dpsgd, batch, private, secret, self.rate * _rate(batch.step / steps))
+            if self.private or batch.step % 20 == 0 or batch.step == steps:
+                progress(batch.step, steps, {"epsilon": epsilon})
         if not all(bool(torch.isfinite(p).all()) for p in self.averaged.parameters()):
             raise ModelError("The training diverged: weights are not finite. Lower rate or free_rate.")
 
