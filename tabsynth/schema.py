@@ -15,6 +15,9 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+import pandas as pd
+
+from tabsynth.constraints import Constraint, Mask, check_constraints, constraint_from_dict, judged
 from tabsynth.errors import SchemaError
 
 Kind = Literal["categorical", "boolean", "integer", "float", "datetime"]
@@ -182,9 +185,10 @@ class Schema:
     """The public description of a table.
 
     `rows` is the declared row count (None: measured with noise and charged). `rows_per_unit` bounds what one value of
-    the group column may contribute. `missing` are the texts that stand for a missing value in a file.
+    the group column may contribute. `missing` are the texts that stand for a missing value in a file. `constraints`
+    are rules that every row keeps.
 
-    Raises SchemaError when columns repeat, roles clash or nothing is left to model.
+    Raises SchemaError when columns repeat, roles clash, nothing is left to model or no row can keep all rules.
 
     >>> schema = Schema((Column("age", "integer", bounds=(0, 99)), Column("ill", "boolean", roles=("target",))))
     >>> schema.target, schema["age"].bounds
@@ -195,6 +199,7 @@ class Schema:
     rows: int | None = None
     rows_per_unit: int = 1
     missing: tuple[str, ...] = MISSING_TEXTS
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the columns against one another."""
@@ -212,6 +217,7 @@ class Schema:
             raise SchemaError(f"rows must be at least 1; got {self.rows}.")
         if self.rows_per_unit < 1 or (self.rows_per_unit > 1 and self.unit.column is None):
             raise SchemaError("rows_per_unit must be at least 1, and above 1 needs a column with the role 'group'.")
+        check_constraints(self.constraints, self.columns)
 
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:
@@ -270,7 +276,9 @@ class Schema:
             plain["rows_per_unit"] = self.rows_per_unit
         if list(self.missing) != list(MISSING_TEXTS):
             plain["missing"] = list(self.missing)
-        return plain | {"columns": [column.to_dict() for column in self.columns]}
+        plain["columns"] = [column.to_dict() for column in self.columns]
+        rules = {"constraints": [rule.to_dict() for rule in self.constraints]} if self.constraints else {}
+        return plain | rules
 
     @classmethod
     def from_dict(cls, plain: Any) -> Schema:
@@ -286,7 +294,15 @@ class Schema:
         missing = plain.get("missing", MISSING_TEXTS)
         if not isinstance(missing, list | tuple):
             raise SchemaError("missing must be a list of texts.")
-        return cls(columns, missing=tuple(map(str, missing)), **given)
+        rules = plain.get("constraints") or ()
+        if not isinstance(rules, list | tuple):
+            raise SchemaError("constraints must be a list of rules.")
+        constraints = tuple(constraint_from_dict(rule, place) for place, rule in enumerate(rules, 1))
+        return cls(columns, missing=tuple(map(str, missing)), constraints=constraints, **given)
+
+    def broken(self, frame: pd.DataFrame) -> Iterator[tuple[Constraint, Mask]]:
+        """Yield each constraint with which canonical rows break it, shape (rows,)."""
+        return judged(self.constraints, frame, {column.name: column for column in self.columns})
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the schema's canonical JSON; it holds public facts only."""

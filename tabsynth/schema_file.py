@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum
 from tabsynth.errors import SchemaError
 from tabsynth.schema import KINDS, ROLES, Schema
 
@@ -72,5 +73,34 @@ def json_schema() -> dict[str, Any]:
             "rows_per_unit": {"type": "integer", "minimum": 1},
             "missing": {"type": "array", "items": {"type": "string"}},
             "columns": {"type": "array", "items": column, "minItems": 1},
+            "constraints": {"type": "array", "items": {"anyOf": _constraint_schemas()}},
         },
+    }
+
+
+def _constraint_schemas() -> list[dict[str, Any]]:
+    """Return the JSON Schema of every kind of constraint."""
+    text = {"type": "string", "minLength": 1}
+    names = {"type": "array", "items": text, "minItems": 2}
+    value = {"type": ["string", "number", "boolean"]}
+    tuples = {"type": "array", "items": {"type": "array", "items": value, "minItems": 2}, "minItems": 1}
+    mapping = {"type": "object", "additionalProperties": value}
+    entries: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+        Combinations.kind: ({"columns": names, "allowed": tuples}, ()),
+        Dependency.kind: ({"determinant": text, "dependent": text, "mapping": mapping}, ("mapping",)),
+        Inequality.kind: ({"low": text, "high": text, "strict": {"type": "boolean"}}, ("strict",)),
+        OneHot.kind: ({"columns": names}, ()),
+        Sum.kind: ({"parts": names, "total": text}, ()),
+        Predicate.kind: ({"columns": names | {"minItems": 1}, "function": text}, ()),
+    }
+    written = [_entry_schema(kind, properties, optional) for kind, (properties, optional) in entries.items()]
+    return [*written, _entry_schema(Combinations.kind, {"columns": names, "forbidden": tuples}, ())]
+
+
+def _entry_schema(kind: str, properties: dict[str, Any], optional: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["kind", *(name for name in properties if name not in optional)],
+        "additionalProperties": False,
+        "properties": {"kind": {"const": kind}} | properties,
     }

@@ -14,7 +14,7 @@ import pytest
 import tabsynth
 
 LAYERS = (
-    ("errors", "_check", "registry"),
+    ("errors", "_check", "registry", "constraints"),
     ("schema", "files"),
     ("table", "datasets", "schema_file"),
     ("privacy", "encoding", "drafting"),
@@ -24,6 +24,7 @@ LAYERS = (
     ("release", "catalog", "charging"),
     ("estimator", "report"),
     ("walk", "console"),
+    ("cli_options",),
     ("cli_audit", "cli_ledger"),
     ("cli", "testing"),
 )
