@@ -16,10 +16,28 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-import yaml
 from rich.markup import escape
 
 from tabsynth import _check, cli_audit, cli_ledger
+from tabsynth.cli_options import (
+    AsJson,
+    Delimiter,
+    Delta,
+    Discover,
+    Epsilon,
+    LedgerPath,
+    Lifetime,
+    ModelName,
+    Policy,
+    SchemaPath,
+    Seed,
+    Settings,
+    TablePath,
+    Target,
+    ledger_opener,
+    record_use,
+    settings_of,
+)
 from tabsynth.console import (
     answer,
     fail,
@@ -32,7 +50,7 @@ from tabsynth.console import (
     statuses,
     summary,
 )
-from tabsynth.errors import InputError, LedgerError, TabsynthError
+from tabsynth.errors import InputError, TabsynthError
 from tabsynth.registry import DEFAULT_SYNTHESIZER
 
 app = typer.Typer(
@@ -47,26 +65,12 @@ app.add_typer(cli_ledger.ledgers, name="ledger")
 app.command()(cli_audit.canary)
 app.command()(cli_audit.scan)
 
-TablePath = Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")]
-SchemaPath = Annotated[Path | None, typer.Option("--schema", help="What is public about the table: YAML or JSON.")]
-ModelName = Annotated[str, typer.Option("--model", help="An installed synthesizer.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting of the synthesizer, NAME=VALUE.")]
-Epsilon = Annotated[float | None, typer.Option("--epsilon", help="The privacy budget. Without it: NOT private.")]
-Delta = Annotated[float, typer.Option("--delta", help="The budget's delta; well below 1 / rows.")]
-Target = Annotated[str | None, typer.Option("--target", help="The column to predict.")]
-Discover = Annotated[bool, typer.Option("--discover", help="Pay for every domain that the schema leaves out.")]
-LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="A ledger file that all fits on this table share.")]
-Lifetime = Annotated[float | None, typer.Option("--lifetime", help="Epsilon of all fits together, for a new ledger.")]
-Delimiter = Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")]
-Policy = Annotated[str | None, typer.Option("--policy", help="A policy file or an installed policy.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Fixes what may be fixed; noise never is.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
-
 
 @app.command()
 def schema(
     table: TablePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The schema file to write.")],
+    ledger: LedgerPath = None,
     delimiter: Delimiter = ",",
     as_json: AsJson = False,
 ) -> None:
@@ -74,6 +78,7 @@ def schema(
     from tabsynth.drafting import draft
 
     _require_new(output)
+    record_use("schema", table, ledger)
     drafted = draft(table, delimiter=delimiter)
     with _whole(output) as part:
         part.write_text(drafted.to_yaml(), encoding="utf-8")
@@ -105,8 +110,8 @@ def fit(
     from tabsynth.walk import fit_table
 
     check_new_folder(output)
-    synthesizer = make_synthesizer(model, seed, **_settings(settings))
-    opened = _ledger_opener(table, ledger, lifetime, epsilon, delta)
+    synthesizer = make_synthesizer(model, seed, **settings_of(settings))
+    place, opened = ledger_opener(table, ledger, lifetime, epsilon, delta)
     with progress_bar(f"Fitting {model}") as report:
         fitted = fit_table(
             table,
@@ -123,7 +128,7 @@ def fit(
     fitted.save(output)
     say_cost(fitted.privacy)
     people.print(f"Saved the model in [bold]{escape(str(output))}[/].")
-    answer(as_json, model=str(output), privacy=summary(fitted.privacy))
+    answer(as_json, model=str(output), ledger=str(place), privacy=summary(fitted.privacy))
 
 
 @app.command()
@@ -157,13 +162,19 @@ def audit(
     schema: SchemaPath = None,
     target: Target = None,
     policy: Policy = None,
+    ledger: LedgerPath = None,
     delimiter: Delimiter = ",",
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge any synthetic table and write the inside report; exit code 3 when a check fails."""
+    from tabsynth.release import check_folder
     from tabsynth.walk import audit_tables
 
+    check_folder(output)
+    record_use("audit", train, ledger)
+    if holdout is not None:
+        record_use("audit", holdout)
     judged = audit_tables(
         train,
         holdout,
@@ -212,12 +223,15 @@ def release(
     from tabsynth.charging import SHARE
     from tabsynth.fitting import make_synthesizer
 
+    synthesizer = make_synthesizer(model, seed, **settings_of(settings))
+    place, opened = ledger_opener(table, ledger, lifetime, epsilon, delta)
     _release(
         table,
-        make_synthesizer(model, seed, **_settings(settings)),
-        _ledger_opener(table, ledger, lifetime, epsilon, delta),
+        synthesizer,
+        opened,
         output,
         as_json,
+        place,
         budgeted=epsilon is not None,
         schema=schema,
         discover=discover,
@@ -245,16 +259,19 @@ def demo(
 ) -> None:
     """Run the whole walk on an embedded, simulated table of clinic visits."""
     from tabsynth import datasets
-    from tabsynth.fitting import make_synthesizer
+    from tabsynth.fitting import make_budget, make_synthesizer
+    from tabsynth.privacy.ledger import Ledger
 
+    budget = make_budget(epsilon, delta)
     visits = datasets.clinic_visits(rows=rows)
     people.print(f"[dim]{escape(visits.description.splitlines()[0])}[/]")
     _release(
         visits.frame,
         make_synthesizer(model, seed),
-        _ledger_opener(None, None, None, epsilon, delta),
+        lambda: Ledger(budget),  # in memory: nobody's rows
         output,
         as_json,
+        None,
         budgeted=epsilon is not None,
         schema=visits.schema,
         holdout=0.3,  # the rare class needs rows to be judged on
@@ -288,7 +305,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _release(
-    source: Any, synthesizer: Any, opened: Callable[[], Any], output: Path, as_json: bool, **settings: Any
+    source: Any,
+    synthesizer: Any,
+    opened: Callable[[], Any],
+    output: Path,
+    as_json: bool,
+    place: Path | None,
+    **settings: Any,
 ) -> None:
     """Walk to a release with a bar for the fit and a line for every check."""
     from tabsynth.progress import progress_bar
@@ -303,34 +326,8 @@ def _release(
         f"[green]Released[/]: [bold]{escape(str(output))}[/]. Inside report, not to be published: "
         f"{escape(str(output))}.inside"
     )
-    answer(as_json, released=True, folder=str(output), privacy=summary(released.provenance["privacy"]))
-
-
-def _ledger_opener(
-    table: Path | None, path: Path | None, lifetime: float | None, epsilon: float | None, delta: float
-) -> Callable[[], Any]:
-    """Return what opens the ledger once everything else has been looked at; the budget is checked now."""
-    from tabsynth.fitting import make_budget
-    from tabsynth.privacy.ledger import Ledger
-
-    budget = make_budget(epsilon, delta)
-    if path is None or table is None:
-        if lifetime is not None:
-            raise LedgerError("A lifetime budget needs a ledger file (--ledger).")
-        return lambda: Ledger(budget)
-    total = make_budget(lifetime, delta)
-    return lambda: Ledger.open(path, data=table, lifetime=total, budget=budget)
-
-
-def _settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Parse NAME=VALUE pairs, values as YAML."""
-    parsed = {}
-    for pair in pairs or []:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise InputError(f"--set takes NAME=VALUE; got {pair!r}.")
-        parsed[name] = yaml.safe_load(value)
-    return parsed
+    kept = {} if place is None else {"ledger": str(place)}
+    answer(as_json, released=True, folder=str(output), **kept, privacy=summary(released.provenance["privacy"]))
 
 
 def _require_new(path: Path) -> None:

@@ -10,26 +10,41 @@ import typer
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from tabsynth.cli_options import (
+    AsJson,
+    Delimiter,
+    Delta,
+    Discover,
+    LedgerPath,
+    ModelName,
+    SchemaPath,
+    Settings,
+    TablePath,
+    record_use,
+    settings_of,
+)
 from tabsynth.console import answer, people
 from tabsynth.registry import DEFAULT_SYNTHESIZER
 
 
 def canary(  # noqa: PLR0917  (a command's options are its arguments)
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")],
+    table: TablePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of audit.html and audit.json.")],
     epsilon: Annotated[float, typer.Option("--epsilon", help="The claim under audit.")],
-    schema: Annotated[Path | None, typer.Option("--schema", help="What is public about the table.")] = None,
-    model: Annotated[str, typer.Option("--model", help="An installed synthesizer.")] = DEFAULT_SYNTHESIZER,
-    delta: Annotated[float, typer.Option("--delta", help="The claim's delta.")] = 1e-6,
+    schema: SchemaPath = None,
+    model: ModelName = DEFAULT_SYNTHESIZER,
+    settings: Settings = None,
+    delta: Delta = 1e-6,
     canaries: Annotated[int, typer.Option("--canaries", help="How many rows to make up; each is in by a coin.")] = 1000,
     runs: Annotated[int, typer.Option("--runs", help="How many fits; with one canary, thousands.")] = 1,
     rows: Annotated[int | None, typer.Option("--rows", help="Synthetic rows to attack; 0: white box only.")] = None,
-    discover: Annotated[bool, typer.Option("--discover", help="Pay for every domain the schema leaves out.")] = False,
+    discover: Discover = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes that share the runs.")] = 1,
     confidence: Annotated[float, typer.Option("--confidence", help="Of all bounds together.")] = 0.95,
-    delimiter: Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")] = ",",
+    ledger: LedgerPath = None,
+    delimiter: Delimiter = ",",
     seed: Annotated[int, typer.Option("--seed", help="Which canaries are made up; coins and noise never are.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Plant canaries, fit, attack, and bound epsilon from below; exit code 3 when the bound exceeds the claim."""
     from tabsynth.audit.result import RELEASE_WARNING
@@ -42,8 +57,9 @@ def canary(  # noqa: PLR0917  (a command's options are its arguments)
     from tabsynth.report.audit_page import audit_report
 
     path = check_folder(output)
-    synthesizer = make_synthesizer(model, seed)
+    synthesizer = make_synthesizer(model, seed, **settings_of(settings))
     budget = Budget(epsilon, delta)
+    record_use("canary", table, ledger)
     intake = take_in(table, schema, budgeted=True, discover=discover, delimiter=delimiter)
     partial = path.with_name(f".{path.name}.runs")
     with progress_bar(f"Auditing {model}") as report:
@@ -85,16 +101,18 @@ def _say(found: Any) -> None:
     )
 
 
-def scan(
+def scan(  # noqa: PLR0917  (a command's options are its arguments)
     model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The folder of a saved model.")],
     train: Annotated[Path, typer.Option("--train", help="The rows that the model was fitted to.")],
     schema: Annotated[Path | None, typer.Option("--schema", help="The schema it was fitted with.")] = None,
-    delimiter: Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")] = ",",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    ledger: LedgerPath = None,
+    delimiter: Delimiter = ",",
+    as_json: AsJson = False,
 ) -> None:
     """Search a saved model for values of its training table; exit code 3 when one is found that was not paid for."""
     from tabsynth.scan import scan_files
 
+    record_use("scan", train, ledger)
     found = scan_files(model, train, schema, delimiter=delimiter)
     if found:
         grid = Grid("file", "column", "found", header_style="bold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,17 +10,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from tabsynth.cli_options import AsJson
 from tabsynth.console import answer, finite, people
 
 ledgers = typer.Typer(no_args_is_help=True, help="Read a ledger file: what was charged, and whether it was altered.")
 
 LedgerFile = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
 
 
 @ledgers.command()
 def show(ledger: LedgerFile, as_json: AsJson = False) -> None:
-    """List what every fit on the table was charged."""
+    """List what every fit on the table was charged, and who else looked at its rows."""
     from tabsynth.privacy.events import in_words
     from tabsynth.privacy.ledger_file import verify as walk_chain
 
@@ -29,12 +30,30 @@ def show(ledger: LedgerFile, as_json: AsJson = False) -> None:
         for charge in fit.charges:
             grid.add_row(str(fit.number), escape(charge.why), in_words(charge.event), f"{charge.delta:g}")
     people.print(grid)
+    for use in found.uses:
+        people.print(f"[dim]line {use.line}:[/] {escape(use.command)} {escape(use.text)}", highlight=False)
+    loose = [fit.number for fit in found.fits if not fit.private]
+    for number in loose:
+        people.print(f"[bold white on red] NOT PRIVATE [/] fit {number}: its epsilon is infinite.")
     deltas = [fit.budget.delta for fit in found.fits if fit.budget is not None]
-    epsilon = found.epsilon(None if found.lifetime else max(deltas, default=0.0))
+    epsilon = found.epsilon(found.lifetime.delta if found.lifetime else max(deltas, default=0.0))
     attempts = sum(fit.attempts for fit in found.fits)
-    people.print(f"{len(found.fits)} fits, epsilon {epsilon:.4g} together; {attempts} attempts at a gate.")
-    charges = [{"fit": f.number, "why": c.why, "event": in_words(c.event)} for f in found.fits for c in f.charges]
-    answer(as_json, fits=len(found.fits), epsilon=finite(epsilon), attempts=attempts, charges=charges)
+    together = f"{epsilon:.4g}" if math.isfinite(epsilon) else "infinite"
+    limit = f" of a lifetime budget of {found.lifetime}" if found.lifetime else ", no lifetime budget"
+    people.print(
+        f"{len(found.fits)} fits, epsilon {together} together{limit}; {attempts} attempts at a gate; {len(found.uses)} "
+        "uses that were not charged."
+    )
+    answer(
+        as_json,
+        fits=len(found.fits),
+        not_private=loose,
+        epsilon=finite(epsilon),
+        lifetime=None if found.lifetime is None else finite(found.lifetime.epsilon),
+        attempts=attempts,
+        charges=[{"fit": f.number, "why": c.why, "event": in_words(c.event)} for f in found.fits for c in f.charges],
+        uses=[{"line": use.line, "command": use.command, "text": use.text} for use in found.uses],
+    )
 
 
 @ledgers.command()
@@ -77,5 +96,6 @@ def verify(ledger: LedgerFile, as_json: AsJson = False) -> None:
     from tabsynth.privacy.ledger_file import verify as walk_chain
 
     verified = walk_chain(ledger)
-    people.print(f"[green]The chain holds[/]: {verified.lines} lines, {len(verified.fits)} fits.")
-    answer(as_json, lines=verified.lines, fits=len(verified.fits), intact=True)
+    fits, uses = len(verified.fits), len(verified.uses)
+    people.print(f"[green]The chain holds[/]: {verified.lines} lines, {fits} fits, {uses} uses that were not charged.")
+    answer(as_json, lines=verified.lines, fits=fits, uses=uses, intact=True)

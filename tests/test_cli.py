@@ -208,6 +208,151 @@ def test_a_lifetime_budget_holds_over_fits(folder: Path, capsys: pytest.CaptureF
     assert "other data" in capsys.readouterr().err
 
 
+# --- the ledger of a table -------------------------------------------------------------------------------------------
+
+FIT = ["fit", "people.csv", "--schema", "people.yaml", "--model", "independent", "--epsilon", "1"]
+LEDGER_FILES = {"people.csv.ledger", "people.csv.ledger.key", "people.csv.ledger.head"}
+
+
+def _names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def _shown(capsys: pytest.CaptureFixture[str], ledger: str = "people.csv.ledger") -> dict[str, object]:
+    capsys.readouterr()
+    assert run(["ledger", "show", ledger, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_ledger_is_kept_beside_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*FIT, "-o", "one", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["ledger"] == "people.csv.ledger"
+    assert said.err.count("Ledger: people.csv.ledger (new)") == 1
+    assert _names(folder) >= LEDGER_FILES
+    (folder / "link.csv").symlink_to("people.csv")
+    assert run(["fit", "link.csv", *FIT[2:], "-o", "two"]) == 0
+    assert "Ledger: " in (err := capsys.readouterr().err)
+    assert "(new)" not in err
+    release = ["release", *FIT[1:], "-o", "out", "--seed", "0"]
+    assert run(release) in {0, 3}
+    found = _shown(capsys)
+    assert (found["fits"], found["attempts"], found["not_private"], found["lifetime"]) == (3, 1, [], None)
+    assert 1 < found["epsilon"] < 3
+    assert _names(folder) == {*LEDGER_FILES, "people.csv", "people.yaml", "link.csv", "one", "two", "out.inside"} | (
+        {"out"} & _names(folder)
+    )
+
+
+def test_a_lifetime_budget_set_late_counts_what_was_spent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*FIT, "-o", "one"]) == 0
+    assert run([*FIT, "--lifetime", "1.5", "-o", "two"]) == 0
+    assert run([*FIT, "-o", "three"]) == 4
+    assert _shown(capsys)["epsilon"] <= 1.5
+    assert run([*FIT, "--lifetime", "9", "-o", "four"]) == 2
+    assert "set for good" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_table_that_changed_needs_a_word(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*FIT, "-o", "one"]) == 0
+    before = (folder / "people.csv.ledger").read_bytes()
+    _people(900, seed=8).to_csv("people.csv", index=False)
+    capsys.readouterr()
+    assert run([*FIT, "-o", "two"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "kept for other data" in said
+    assert "--ledger PATH" in said
+    assert (folder / "people.csv.ledger").read_bytes() == before
+    assert not (folder / "two").exists()
+    assert run([*FIT, "--ledger", "second.ledger", "-o", "two"]) == 0
+    assert "neither ledger knows" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_that_cannot_be_written_names_the_option(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "kept").mkdir()
+    (folder / "kept" / "people.csv").write_bytes((folder / "people.csv").read_bytes())
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place).name != "kept" and real(place, mode))
+    fit = ["fit", "kept/people.csv", *FIT[2:], "-o", "model"]
+    assert run(fit) == 2
+    assert "--ledger PATH" in " ".join(capsys.readouterr().err.split())
+    assert not (folder / "model").exists()
+    assert run([*fit, "--ledger", "people.ledger"]) == 0
+    assert _names(folder / "kept") == {"people.csv"}
+
+
+def test_a_fit_that_is_not_private_stands_in_the_ledger(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*FIT, "-o", "one"]) == 0
+    assert run([*FIT[:-2], "-o", "two"]) == 0
+    capsys.readouterr()
+    assert run(["ledger", "show", "people.csv.ledger"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "NOT PRIVATE fit 2: its epsilon is infinite" in said
+    assert "epsilon infinite together" in said
+    found = _shown(capsys)
+    assert (found["epsilon"], found["not_private"]) == (None, [2])
+    assert run([*FIT, "--lifetime", "5", "-o", "three"]) == 4
+
+
+def _looks(folder: Path) -> dict[str, list[str]]:
+    """Every command that looks at the rows without being charged, able to succeed."""
+    _people(900, seed=3).to_csv("holdout.csv", index=False)
+    assert run([*FIT, "--ledger", str(folder / "apart.ledger"), "-o", "model"]) == 0
+    audit = ["audit", "--train", "people.csv", "--holdout", "holdout.csv", "--synthetic", "holdout.csv", "--seed", "0"]
+    canary = ["canary", *FIT[1:], "--canaries", "20", "--rows", "0"]
+    return {
+        "schema": ["schema", "people.csv", "-o", "draft.yaml"],
+        "audit": [*audit, "--target", "ill", "-o", "audited"],
+        "canary": [*canary, "-o", "attacked"],
+        "scan": ["scan", "model", "--train", "people.csv", "--schema", "people.yaml"],
+    }
+
+
+def test_looks_that_are_not_charged_are_written_down(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks = _looks(folder)
+    for arguments in looks.values():  # no ledger beside the table: none is made
+        assert run(arguments) in {0, 3}
+    assert not LEDGER_FILES & _names(folder)
+    assert _shown(capsys, "apart.ledger")["uses"] == []
+    assert run(["schema", "people.csv", "-o", "again.yaml", "--ledger", "apart.ledger"]) == 0
+    assert run([*FIT, "-o", "second"]) == 0
+    for name in ("draft.yaml", "audited", "attacked"):
+        (folder / name).rename(f"old {name}")
+    for arguments in looks.values():
+        assert run(arguments) in {0, 3}
+    found = _shown(capsys)
+    assert [use["command"] for use in found["uses"]] == list(looks)
+    assert all("not charged, because" in use["text"] for use in found["uses"])
+    assert found["fits"] == 1
+    assert [use["command"] for use in _shown(capsys, "apart.ledger")["uses"]] == ["schema"]
+    assert run(["ledger", "verify", "people.csv.ledger", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["uses"] == 4
+
+
+def test_a_ledger_that_cannot_be_used_stops_every_look(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks = _looks(folder)
+    before = _names(folder)
+    for arguments in looks.values():
+        assert run([*arguments, "--ledger", "nowhere.ledger"]) == 2
+    assert run([*FIT, "-o", "second"]) == 0
+    place = folder / "people.csv.ledger"
+    place.write_text(place.read_text().replace("gaussian", "laplace", 1))
+    altered = place.read_bytes()
+    capsys.readouterr()
+    for arguments in (*looks.values(), [*FIT, "-o", "third"]):
+        assert run(arguments) == 2
+        assert "altered" in capsys.readouterr().err
+    assert place.read_bytes() == altered
+    assert _names(folder) == before | LEDGER_FILES | {"second"}
+
+
+def test_the_demo_keeps_no_ledger(folder: Path) -> None:
+    assert run(["demo", "--model", "independent", "--rows", "600", "-o", "shown"]) in {0, 3}
+    assert not [name for name in _names(folder) if "ledger" in name]
+
+
 def test_interrupting_leaves_no_release_and_a_right_ledger(folder: Path) -> None:
     command = [
         sys.executable,

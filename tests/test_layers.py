@@ -25,6 +25,7 @@ LAYERS = (
     ("estimator", "report"),
     ("walk", "console"),
     ("cli_options",),
+    ("cli_options",),
     ("cli_audit", "cli_ledger"),
     ("cli", "testing"),
 )

@@ -1,0 +1,89 @@
+"""What commands share: options that mean the same everywhere, settings of a synthesizer, and the ledger of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.markup import escape
+
+from tabsynth.console import people
+from tabsynth.errors import InputError
+
+if TYPE_CHECKING:
+    from tabsynth.privacy.ledger import Ledger
+
+TablePath = Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")]
+SchemaPath = Annotated[Path | None, typer.Option("--schema", help="What is public about the table: YAML or JSON.")]
+ModelName = Annotated[str, typer.Option("--model", help="An installed synthesizer.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting of the synthesizer, NAME=VALUE.")]
+Epsilon = Annotated[float | None, typer.Option("--epsilon", help="The privacy budget. Without it: NOT private.")]
+Delta = Annotated[float, typer.Option("--delta", help="The budget's delta; well below 1 / rows.")]
+Target = Annotated[str | None, typer.Option("--target", help="The column to predict.")]
+Discover = Annotated[bool, typer.Option("--discover", help="Pay for every domain that the schema leaves out.")]
+LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="The table's ledger; unless given TABLE.ledger.")]
+Lifetime = Annotated[float | None, typer.Option("--lifetime", help="Epsilon of all fits together; set once.")]
+Delimiter = Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")]
+Policy = Annotated[str | None, typer.Option("--policy", help="A policy file or an installed policy.")]
+CanaryFolder = Annotated[Path | None, typer.Option("--canary", help="A canary audit that must have held: its folder.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Fixes what may be fixed; noise never is.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
+
+USES = {
+    "schema": "drafts a schema: not charged, because each line that is kept publishes what was read for it",
+    "audit": "judges synthetic rows: not charged, because nothing of the report may leave",
+    "canary": "attacks a synthesizer: not charged, because no model and no number of it may leave",
+    "scan": "searches a saved model: not charged, because nothing of what it finds may leave",
+}
+
+
+def settings_of(pairs: list[str] | None) -> dict[str, Any]:
+    """Parse NAME=VALUE pairs, values as YAML."""
+    parsed = {}
+    for pair in pairs or []:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set takes NAME=VALUE; got {pair!r}.")
+        parsed[name] = yaml.safe_load(value)
+    return parsed
+
+
+def ledger_opener(
+    table: Path, named: Path | None, lifetime: float | None, epsilon: float | None, delta: float
+) -> tuple[Path, Callable[[], Ledger]]:
+    """Return the ledger's place and what opens it for a fit, once everything else has been looked at.
+
+    The ledger is checked now, with the budgets. Unless it is named it is the one beside the table.
+    """
+    from tabsynth.fitting import make_budget
+    from tabsynth.privacy import table_ledger
+    from tabsynth.privacy.ledger import Ledger
+
+    usual = table_ledger.beside(table)
+    place = usual if named is None else named
+    budget, total = make_budget(epsilon, delta), make_budget(lifetime, delta)
+    known = table_ledger.check(place, data=table, lifetime=total, budget=budget) if table.is_file() else False
+    if usual.exists() and not (place.exists() and place.samefile(usual)):
+        said = f"{usual} is kept beside the table: neither ledger knows what is charged to the other."
+        people.print(f"[yellow]Warning:[/] {escape(said)}")
+    people.print(f"Ledger: [bold]{escape(str(place))}[/]{'' if known else ' (new)'}")
+    return place, lambda: Ledger.open(place, data=table, lifetime=total, budget=budget)
+
+
+def record_use(command: str, table: Path, named: Path | None = None) -> Path | None:
+    """Write into the ledger of a table that a command looks at its rows, before it does; return the ledger's place.
+
+    That is the ledger named, or the one beside the table; where there is none, nothing is written and None returned.
+    Raises LedgerError when the ledger named is missing, or either cannot be used.
+    """
+    from tabsynth.privacy import table_ledger
+
+    place = table_ledger.beside(table) if named is None else named
+    if named is None and not place.exists():
+        return None
+    table_ledger.record_use(place, table, command, USES[command])
+    people.print(f"Ledger: [bold]{escape(str(place))}[/]")
+    return place

@@ -1,0 +1,60 @@
+"""The ledger of a table: where it is kept, looked at before any work is done, and told of uses that cost nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tabsynth.errors import BudgetExceeded, LedgerError
+from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.chain import WAIT
+from tabsynth.privacy.ledger_file import LedgerFile
+
+
+def beside(table: Path | str) -> Path:
+    """Return where the ledger of a table is kept unless another place is named: `TABLE.ledger`, links followed.
+
+    >>> beside("people.csv").name
+    'people.csv.ledger'
+    """
+    place = Path(table)
+    place = Path(os.path.realpath(place)) if place.is_symlink() else place
+    return place.with_name(place.name + ".ledger")
+
+
+def check(
+    path: Path | str,
+    *,
+    data: Path | bytes,
+    lifetime: Budget | None = None,
+    budget: Budget | None = None,
+    wait: float = WAIT,
+) -> bool:
+    """Raise what `Ledger.open` would, before any work is done, and return whether there is a ledger; nothing is added.
+
+    Where there is none, LedgerError says so when the folder cannot be written.
+    """
+    place = Path(path)
+    there = place.exists()
+    if not there and not os.access(place.parent, os.W_OK | os.X_OK):
+        raise LedgerError(
+            f"{place}: no ledger can be begun here, the folder is missing or cannot be written. Name another place "
+            "for it: --ledger PATH."
+        )
+    limit = LedgerFile.open(place, data, lifetime, wait, create=False).lifetime if there else None
+    limit = limit or lifetime
+    if limit is not None and limit.private and (budget is None or not budget.private):
+        raise BudgetExceeded(f"A fit without a budget is not private, and {place} has a lifetime budget: {limit}.")
+    return there
+
+
+def record_use(path: Path | str, data: Path | bytes, command: str, text: str, wait: float = WAIT) -> None:
+    """Write down that `command` looks at the rows, before it does; the ledger must be there and be kept for `data`.
+
+    `text` says why nothing is charged. Both are public words, and nothing that was computed from rows.
+
+    Raises LedgerError as `LedgerFile.open` does, and when no ledger was begun.
+    """
+    file = LedgerFile.open(path, data, None, wait, create=False)
+    with file.hold():
+        file.use(command, text)
