@@ -25,7 +25,6 @@ LAYERS = (
     ("estimator", "report"),
     ("walk", "console"),
     ("cli_options",),
-    ("cli_options",),
     ("cli_audit", "cli_ledger"),
     ("cli", "testing"),
 )
