@@ -77,7 +77,7 @@ class DPSGD:
 
         dpsgd = DPSGD(settings, optimizer, private_rows=n, public_units=count, ledger=ledger, secret=secret)
         for batch in dpsgd.batches():
-            dpsgd.step(batch, clipped_sum_of(batch.rows))
+            dpsgd.step(batch, sum_of(all_places), sum_of=sum_of)
         dpsgd.finish()
 
     Without a budget the same code runs with noise 0, and `max_grad_norm` may be infinite.
@@ -85,8 +85,8 @@ class DPSGD:
     Formal guarantee: the parameters after all steps are the answer of `steps` Poisson-subsampled Gaussian mechanisms
     with noise multiplier `noise_multiplier` and sample rate `sample_rate`, provided that every clipped sum is a sum
     over the batch's units of vectors of norm at most `max_grad_norm`, each a function of its own unit and of the
-    parameters alone. `step` checks what follows from this cheaply, and, given `sum_of`, the condition itself on a few
-    units of a few batches; `clipping.check_clipped_sum` checks all of it.
+    parameters alone. `step` checks what follows from this cheaply, and by `sum_of` the condition itself on a few units
+    of a few batches; `clipping.check_clipped_sum` checks all of it.
     """
 
     def __init__(
@@ -180,16 +180,14 @@ class DPSGD:
 
         `sum_of(places)` returns the clipped sum of the rows at these places of `batch.rows` alone, with the same
         parameters and whatever was drawn for each of them: in steps 1, 2, 4, 8, ... it is held against `clipped_sum`
-        (see `conformance.require_sum_of_units`). Give it wherever rows are clipped.
+        (see `conformance.require_sum_of_units`). Under a budget no step is taken without it.
 
-        Raises ConformanceError when the batch is not the one that was drawn last or was used before, when the sum is
-        longer than its units can make it or not a sum over units, or when somebody else has changed the parameters
-        since the last step.
+        Raises ConformanceError when it is missing, when the batch is not the one that was drawn last or was used
+        before, when the sum is longer than its units can make it or not a sum over units, or when somebody else has
+        changed the parameters since the last step.
         """
         self._require_own(batch)
-        self._require_bounded(batch, clipped_sum)
-        if sum_of is not None and self._steps & (self._steps + 1) == 0 and math.isfinite(self.settings.max_grad_norm):
-            require_sum_of_units(clipped_sum, sum_of, batch.owner, self.settings.max_grad_norm)
+        self._require_bounded(batch, clipped_sum, sum_of)
         for p, total in zip(self._parameters, clipped_sum, strict=True):
             p.grad = total.detach().clone()
         self._batch = None
@@ -256,11 +254,17 @@ class DPSGD:
         if self._versions != [p._version for p in self._parameters]:
             raise ConformanceError("The parameters were changed outside a step: nothing was charged for that.")
 
-    def _require_bounded(self, batch: Batch, clipped_sum: Sequence[Tensor]) -> None:
-        """Raise unless the sum is finite and no longer than the batch's units can make it."""
+    def _require_bounded(self, batch: Batch, clipped_sum: Sequence[Tensor], sum_of: SumOf | None) -> None:
+        """Raise unless the sum is finite, no longer than the batch's units can make it, and a sum over units."""
         if [total.shape for total in clipped_sum] != [p.shape for p in self._parameters]:
             raise ConformanceError("A clipped sum needs one tensor per trained parameter, of its shape, in its order.")
         require_bounded(clipped_sum, len(batch.units), self._optimizer.max_grad_norm)
+        if sum_of is None and self.noise_multiplier > 0:
+            raise ConformanceError(
+                "Under a budget a step needs `sum_of`, to see that what is clipped are single units."
+            )
+        if sum_of is not None and self._steps & (self._steps + 1) == 0 and math.isfinite(self.settings.max_grad_norm):
+            require_sum_of_units(clipped_sum, sum_of, batch.owner, self.settings.max_grad_norm)
 
     def _require_divided(self) -> None:
         """Raise unless the step is the noisy sum over the public expected batch, whoever set the optimizer up."""

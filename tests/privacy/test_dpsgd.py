@@ -62,10 +62,15 @@ def zeros(dpsgd):
     return [torch.zeros_like(p) for p in dpsgd._parameters]
 
 
+def nothing(dpsgd, batch):
+    """Take one step of the sum of nothing."""
+    dpsgd.step(batch, zeros(dpsgd), sum_of=lambda places: zeros(dpsgd))
+
+
 def run(dpsgd, steps=None):
     """Take steps with nothing but noise."""
     for taken, batch in enumerate(dpsgd.batches(), start=1):
-        dpsgd.step(batch, zeros(dpsgd))
+        nothing(dpsgd, batch)
         if taken == steps:
             break
 
@@ -167,7 +172,7 @@ def gradients_of(dpsgd):
     """The noisy gradients that plain SGD of rate 1 made of nothing, over all steps."""
     steps, before = [], [p.detach().clone() for p in dpsgd._parameters]
     for batch in dpsgd.batches():
-        dpsgd.step(batch, zeros(dpsgd))
+        nothing(dpsgd, batch)
         steps += [(b - p.detach()).reshape(-1) for b, p in zip(before, dpsgd._parameters, strict=True)]
         before = [p.detach().clone() for p in dpsgd._parameters]
     return torch.cat(steps).double().numpy()
@@ -237,7 +242,7 @@ def test_batches_are_poisson_samples_of_units_with_all_their_rows():
         np.testing.assert_array_equal(batch.units[batch.owner], owners[batch.rows])
         assert (np.diff(batch.owner) >= 0).all()
         seen[batch.units] += 1
-        dpsgd.step(batch, zeros(dpsgd))
+        nothing(dpsgd, batch)
     dpsgd.finish()
     assert 1e-6 < binom.cdf(seen.sum(), 400 * 50, 0.1) < 1 - 1e-6
 
@@ -255,7 +260,7 @@ def test_more_expected_than_there_are_takes_everyone():
     dpsgd = build(batch=5000, steps=2)
     assert dpsgd.sample_rate == 1
     assert dpsgd.expected_batch_size == ROWS
-    assert [len(batch.rows) for batch in dpsgd.batches() if dpsgd.step(batch, zeros(dpsgd)) is None] == [ROWS, ROWS]
+    assert [len(batch.rows) for batch in dpsgd.batches() if nothing(dpsgd, batch) is None] == [ROWS, ROWS]
     dpsgd.finish()
 
 
@@ -287,9 +292,9 @@ def test_no_step_beyond_the_charge():
 def test_a_batch_is_used_once():
     dpsgd = build()
     batch = next(iter(dpsgd.batches()))
-    dpsgd.step(batch, zeros(dpsgd))
+    nothing(dpsgd, batch)
     with pytest.raises(ConformanceError, match="use it once"):
-        dpsgd.step(batch, zeros(dpsgd))
+        nothing(dpsgd, batch)
 
 
 def test_a_batch_that_the_sampler_did_not_draw():
@@ -322,9 +327,28 @@ def test_a_sum_that_clipping_cannot_have_made(change):
         "wrong shape": [total[0][:1], total[1]],
         "missing": [total[0]],
     }[change]
+
+    def sum_of(places):
+        part = zeros(dpsgd)
+        part[0][0] = 0.5 * len(places)
+        return part
+
     with pytest.raises(ConformanceError, match="clipped sum"):
-        dpsgd.step(batch, wrong)
-    dpsgd.step(batch, total)
+        dpsgd.step(batch, wrong, sum_of=sum_of)
+    dpsgd.step(batch, total, sum_of=sum_of)
+
+
+def test_under_a_budget_a_step_shows_what_it_sums():
+    dpsgd = build()
+    batch = next(iter(dpsgd.batches()))
+    with pytest.raises(ConformanceError, match="needs `sum_of`"):
+        dpsgd.step(batch, zeros(dpsgd))
+    wrong = [p + 1e-3 for p in zeros(dpsgd)]  # short enough, and not the sum of its units
+    with pytest.raises(ConformanceError, match="for each unit"):
+        dpsgd.step(batch, wrong, sum_of=lambda places: zeros(dpsgd))
+    nothing(dpsgd, batch)
+    free = build(noise=0.0)
+    free.step(next(iter(free.batches())), zeros(free))
 
 
 def test_an_empty_batch_has_an_empty_sum():
@@ -340,13 +364,13 @@ def test_parameters_that_somebody_else_changed(when):
     batches = dpsgd.batches()
     batch = next(batches)
     if when == "between":
-        dpsgd.step(batch, zeros(dpsgd))
+        nothing(dpsgd, batch)
     optimizer = torch.optim.Adam(dpsgd._parameters, lr=0.1)  # a second private pass that nothing was charged for
     for p in dpsgd._parameters:
         p.grad = torch.ones_like(p)
     optimizer.step()
     with pytest.raises(ConformanceError, match="outside a step"):
-        next(batches) if when == "between" else dpsgd.step(batch, zeros(dpsgd))
+        next(batches) if when == "between" else nothing(dpsgd, batch)
 
 
 def test_a_sample_rate_that_is_not_the_one_charged():
