@@ -1,7 +1,9 @@
 """Plug-in look-up by entry point; the built-ins come through the same door.
 
 A package adds a plug-in by declaring, in its own `pyproject.toml`, an entry point in one of the groups
-`tabsynth.synthesizers`, `tabsynth.metrics` or `tabsynth.policies`.
+`tabsynth.synthesizers`, `tabsynth.metrics` or `tabsynth.policies`. A synthesizer's name with a colon, such as
+`sdv:ctgan`, is one of another package: what stands before the colon is an entry point of `tabsynth.bridges`, a function
+from what stands behind it to a class of settings.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from tabsynth.errors import InputError
 SYNTHESIZERS = "tabsynth.synthesizers"
 METRICS = "tabsynth.metrics"
 POLICIES = "tabsynth.policies"
+BRIDGES = "tabsynth.bridges"
 
 DEFAULT_SYNTHESIZER = "marginals"  # closest and most useful rows at small budgets, and in seconds: docs/decisions
 
@@ -29,8 +32,16 @@ def names(group: str) -> tuple[str, ...]:
 
 def load(group: str, name: str) -> Any:
     """Import the plug-in called `name`; raise InputError naming what is installed when there is none."""
-    points = entry_points(group=group, name=name)
-    if not points:
+    bridge, colon, foreign = name.partition(":")
+    if colon and group == SYNTHESIZERS and bridge in names(BRIDGES):
+        return _point(BRIDGES, bridge)(foreign)
+    if name not in names(group):
         kind = group.removeprefix("tabsynth.").removesuffix("s").replace("policie", "policy")
-        raise InputError(f"No {kind} {name!r}. Installed: {', '.join(names(group)) or 'none'}.")
-    return next(iter(points)).load()
+        bridged = tuple(f"{each}:..." for each in names(BRIDGES)) if group == SYNTHESIZERS else ()
+        raise InputError(f"No {kind} {name!r}. Installed: {', '.join(names(group) + bridged) or 'none'}.")
+    return _point(group, name)
+
+
+def _point(group: str, name: str) -> Any:
+    """Import one entry point."""
+    return next(iter(entry_points(group=group, name=name))).load()

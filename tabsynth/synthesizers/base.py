@@ -35,6 +35,7 @@ class Sampler(ABC):
     """
 
     schema: Schema
+    unsaved: ClassVar[str | None] = None  # why a model of this kind cannot be written down, where that is so
 
     @abstractmethod
     def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:

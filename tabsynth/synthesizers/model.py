@@ -121,6 +121,12 @@ def settings_of(synthesizer: Synthesizer) -> dict[str, Any]:
     return asdict(synthesizer)
 
 
+def check_saveable(synthesizer: Synthesizer) -> None:
+    """Raise ModelError when models of this synthesizer cannot be saved: called before any work and any charge."""
+    if (why := synthesizer.sampler.unsaved) is not None:
+        raise ModelError(f"{synthesizer.name}: {why}")
+
+
 def check_new_folder(folder: Path) -> None:
     """Raise InputError unless `folder` is new and can be made: called before any work and any charge."""
     if folder.exists():

@@ -93,9 +93,9 @@ class _Suite:
         json.dumps(model.settings_of(self.synthesizer), allow_nan=False)
 
     def is_registered(self, table: str) -> None:
-        """The name is one lower-case word under which the entry point loads this very class."""
+        """The name is one lower-case word, for a bridge two with a colon, under which this very class is loaded."""
         name = self.synthesizer.name
-        assert re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{name!r} is not a lower-case word"
+        assert re.fullmatch(r"([a-z][a-z0-9_]*:)?[a-z][a-z0-9_]*", name), f"{name!r} is not a lower-case word"
         try:
             found = registry.load(registry.SYNTHESIZERS, name)
         except InputError as error:
