@@ -21,6 +21,7 @@ from rich.markup import escape
 from tabsynth import _check, cli_audit, cli_ledger
 from tabsynth.cli_options import (
     AsJson,
+    CanaryFolder,
     Delimiter,
     Delta,
     Discover,
@@ -162,6 +163,7 @@ def audit(
     schema: SchemaPath = None,
     target: Target = None,
     policy: Policy = None,
+    canary: CanaryFolder = None,
     ledger: LedgerPath = None,
     delimiter: Delimiter = ",",
     seed: Seed = None,
@@ -184,6 +186,7 @@ def audit(
         target=target,
         delimiter=delimiter,
         policy=policy,
+        canary=canary,
         seed=seed,
         on_check=say_check,
     )
@@ -213,6 +216,7 @@ def release(
     charge_gate: Annotated[
         bool, typer.Option("--charge-gate", help="Pay for the gate's decision from the budget.")
     ] = False,
+    canary: CanaryFolder = None,
     ledger: LedgerPath = None,
     lifetime: Lifetime = None,
     delimiter: Delimiter = ",",
@@ -241,6 +245,7 @@ def release(
         rows=rows,
         policy=policy,
         gate_share=SHARE if charge_gate else 0.0,
+        canary=canary,
         seed=seed,
     )
 

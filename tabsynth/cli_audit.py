@@ -76,7 +76,7 @@ def canary(  # noqa: PLR0917  (a command's options are its arguments)
             folder=partial,
             progress=report,
         )
-    audit_report(found, title=path.name).write(path)
+    audit_report(found, title=path.name, synthesizer=synthesizer, budget=budget).write(path)
     shutil.rmtree(partial, ignore_errors=True)
     _say(found)
     people.print(f"[yellow]{RELEASE_WARNING}[/] Report: [bold]{escape(str(path / 'audit.html'))}[/] (do not publish)")

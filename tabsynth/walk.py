@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.release import Release, check_folder, check_release_folder, filters, release
 from tabsynth.release.gate import ORACLE, Mode
-from tabsynth.report import Report, build_report
+from tabsynth.report import Report, build_report, canaries
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.synthesizers.model import Model
 from tabsynth.table import read, split
@@ -83,6 +84,7 @@ def release_table(
     rows: int | None = None,
     policy: Path | str | None = None,
     gate_share: float = 0.0,
+    canary: Path | str | None = None,
     seed: int | None = None,
     progress: Progress = silent,
     on_check: Callable[[str], None] | None = None,
@@ -92,13 +94,15 @@ def release_table(
     Everything that can be wrong is looked at first: the folder, the policy, the schema, the table. Only then is the
     ledger opened and charged. `rows` are sampled, by default as many as the training part is known to have. Under a
     budget `gate_share` above 0 pays for the gate's decision from the budget, before the fit takes the rest; at 0 the
-    decision says one bit that is not paid for, and the provenance says so.
+    decision says one bit that is not paid for, and the provenance says so. `canary` is the folder of a canary audit of
+    the same synthesizer, of this budget or a larger one; it becomes a section of the inside report.
 
     Under a budget the split, like the noise, is never seeded: with a split that anybody can repeat, taking one row away
     would move all rows after it. Each unit is cut to its `rows_per_unit` rows first, so that the rows that the gate
     takes for training rows are those that were trained on.
 
-    Raises Refused when the gate says no; then only the inside report was written.
+    Raises Refused when the gate says no; then only the inside report was written. When the canary audit found more
+    than is claimed, nothing was charged either.
     """
     path = check_release_folder(folder)
     _check.within("gate_share", gate_share, 0, 0.9)
@@ -106,6 +110,7 @@ def release_table(
         raise InputError("A gate is charged to a budget, and there is none: set epsilon, or leave the gate uncharged.")
     checks = load_policy(policy, charged=gate_share > 0)
     refuse_filters(synthesizer)
+    audited = None if canary is None else kept_audit(canary, synthesizer, budgeted, charged=gate_share > 0)
     if rows is not None:
         _check.at_least("rows", rows, 2)
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
@@ -114,6 +119,8 @@ def release_table(
     bounded = bound_contributions(intake.table, secret)
     train, held = split(bounded, holdout, np.random.default_rng() if budgeted else splitting)
     ledger = open_ledger()
+    if audited is not None:
+        canaries.require_same_claim(audited, ledger.budget)
     gate = None if gate_share <= 0 else ChargedGate(checks, bounded.schema, ledger, Secret(), gate_share)
     model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress)
     wanted = rows or model.schema.rows or 2  # the completed schema's row count was declared or paid for
@@ -125,7 +132,7 @@ def release_table(
     else:
         verdicts = gate.evaluate(evidence, judging, on_check)
     mode: Mode = "inside" if gate is None else "charged"
-    report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, title=path.name)
+    report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, title=path.name, canary=audited)
     seeds = {} if seed is None else {"public": seed}
     return release(
         drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, policy=checks, seeds=seeds, mode=mode
@@ -142,15 +149,18 @@ def audit_tables(
     target: str | None = None,
     delimiter: str = ",",
     policy: Path | str | None = None,
+    canary: Path | str | None = None,
     seed: int | None = None,
     on_check: Callable[[str], None] | None = None,
 ) -> Audit:
     """Judge a synthetic table of any origin and write the inside report into a new folder.
 
     Without a schema the training table's own kinds and values serve; synthetic values outside of them are evidence, not
-    errors. Without a holdout no privacy metric can be measured, and checks that ask for one fail.
+    errors. Without a holdout no privacy metric can be measured, and checks that ask for one fail. `canary` is the
+    folder of a canary audit: the rows do not pass when it found more than is claimed.
     """
     path = check_folder(folder)
+    audited = None if canary is None else canaries.read_audit(canary)
     checks = load_policy(policy)
     known = draft(train, delimiter=delimiter).schema if schema is None else as_schema(schema)
     known = known if target is None else known.with_target(target)
@@ -160,9 +170,27 @@ def audit_tables(
     evidence = Evidence(known, real, held, rows)
     verdicts = evaluate(evidence, checks, np.random.default_rng(seed), on_check)
     title = "Synthetic table" if isinstance(synthetic, pd.DataFrame) else Path(synthetic).name
-    report = build_report(verdicts, evidence, title=title)
+    report = build_report(verdicts, evidence, title=title, canary=audited)
     report.write(path)
     return Audit(verdicts, report)
+
+
+def kept_audit(folder: Path | str, synthesizer: Synthesizer, budgeted: bool, *, charged: bool) -> dict[str, Any]:
+    """Return a canary audit of this synthesizer that kept its claim.
+
+    Raises InputError when there is none in the folder, when it was of another synthesizer, without a budget, and beside
+    a charged gate, because its verdict looked at private rows and was not charged; Refused when it broke the claim.
+    """
+    if charged:
+        raise InputError(
+            "A charged gate decides by what was paid for, and the verdict of a canary audit was not: leave one out."
+        )
+    if not budgeted:
+        raise InputError(canaries.NO_CLAIM)
+    audited = canaries.read_audit(folder)
+    canaries.require_same_synthesizer(audited, synthesizer)
+    canaries.require_kept(audited, folder)
+    return audited
 
 
 def load_policy(policy: Path | str | None, *, charged: bool = False) -> tuple[Check, ...]:

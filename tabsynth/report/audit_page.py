@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tabsynth.audit.result import AuditResult
+from tabsynth.privacy.budget import Budget
 from tabsynth.release import write_inside
+from tabsynth.release.provenance import generator
 from tabsynth.report.page import _environment
 
 HTML, JSON = "audit.html", "audit.json"
+FORMAT = "tabsynth audit"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class AuditReport:
     def html(self) -> str:
         """The whole page, self-contained."""
         bounds = sorted(self.contents["bounds"], key=lambda bound: -bound["epsilon"])
+        made = self.contents["generator"]
         return (
             _environment()
             .get_template("audit.html.j2")
@@ -36,8 +40,7 @@ class AuditReport:
                 broken=self.contents["verdict"] != "consistent",
                 bounds=bounds,
                 best=bounds[0] if bounds else None,
-                widest=max([bound["against"] or 0 for bound in bounds] + [b["epsilon"] or 0 for b in bounds] + [1e-9]),
-                assumptions=sorted({bound["assumes"] for bound in bounds}),
+                made=made,
                 roc=roc_path,
             )
         )
@@ -52,9 +55,18 @@ class AuditReport:
         return write_inside(folder, self)
 
 
-def audit_report(result: AuditResult, title: str = "Audit") -> AuditReport:
-    """Return the report on an audit."""
-    made = {"title": title, "created": datetime.now(UTC).isoformat(), "tabsynth": version("tabsynth")}
+def audit_report(
+    result: AuditResult, title: str = "Audit", *, synthesizer: Any = None, budget: Budget | None = None
+) -> AuditReport:
+    """Return the report on an audit; with the synthesizer and the budget that it was of, a release can refer to it."""
+    made = {
+        "format": FORMAT,
+        "title": title,
+        "created": datetime.now(UTC).isoformat(),
+        "tabsynth": version("tabsynth"),
+        "generator": None if synthesizer is None else generator(synthesizer),
+        "budget": None if budget is None else {"epsilon": budget.epsilon, "delta": budget.delta},
+    }
     return AuditReport(made | result.to_dict())
 
 

@@ -78,13 +78,16 @@ def build_report(
     synthesizer: Any = None,
     title: str = "Synthetic table",
     settings: Mapping[str, Any] | None = None,
+    canary: Mapping[str, Any] | None = None,
 ) -> Report:
     """Return the inside report on synthetic rows.
 
     Without a ledger it is an audit of rows that any tool made, and only the verdicts decide. `settings` are shown as
-    they are (a policy's name, a seed that may be published).
+    they are (a policy's name, a seed that may be published). `canary` is an audit of `canaries.read_audit`: the report
+    does not pass when it found more than is claimed.
     """
-    return Report(contents(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, title=title, settings=settings))
+    named = {"ledger": ledger, "synthesizer": synthesizer, "title": title, "settings": settings, "canary": canary}
+    return Report(contents(verdicts, evidence, **named))
 
 
 def _in_notebook() -> bool:

@@ -37,10 +37,13 @@ def contents(
     synthesizer: Any = None,
     title: str = "Synthetic table",
     settings: Mapping[str, Any] | None = None,
+    canary: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return everything the report says; `ledger` and `synthesizer` are None for rows that another tool made."""
     schema = evidence.schema
     reasons = refusals(verdicts, ledger, synthesizer=synthesizer)
+    if canary is not None and canary["verdict"] != "consistent":
+        reasons += ("the canary audit found more than the synthesizer claims: a fault, not bad luck",)
     return {
         "format": "tabsynth inside report",
         "format_version": FORMAT_VERSION,
@@ -58,6 +61,7 @@ def contents(
         },
         "checks": [_check(verdict) for verdict in verdicts],
         "ledger": None if ledger is None else _ledger(ledger, evidence),
+        "canary": None if canary is None else plain(dict(canary)),
         "distributions": sorted(
             (distribution(c, evidence.train[c.name], evidence.rows[c.name]) for c in evidence.columns),
             key=lambda found: -found["difference"],

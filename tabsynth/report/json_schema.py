@@ -34,6 +34,7 @@ def json_schema() -> dict[str, Any]:
             "rows": _object({"train": COUNT, "holdout": {"type": ["integer", "null"]}, "synthetic": COUNT}),
             "checks": _list(_check()),
             "ledger": _or_null(_ledger()),
+            "canary": _or_null(_canary()),
             "distributions": _list(_distribution()),
             "associations": _associations(),
             "sample": _object({"columns": _list(TEXT), "rows": _list(_list(TEXT))}),
@@ -79,6 +80,26 @@ def _ledger() -> dict[str, Any]:
             "meaning": _list(TEXT),
             "charges": _list({"type": "object", "required": ["why", "mechanism", "event", "delta"]}),
             "notes": {"type": "array"},
+        }
+    )
+
+
+def _canary() -> dict[str, Any]:
+    number = {"type": "number", "minimum": 0}
+    bound = {"epsilon": number, "jointly": number, "against": NUMBER_OR_NULL, "exceeds": {"type": "boolean"}}
+    return _object(
+        {
+            "title": TEXT,
+            "created": TEXT,
+            "generator": {"type": "object", "required": ["name", "package", "version", "settings"]},
+            "budget": _object({"epsilon": number, "delta": SHARE}),
+            "claim": _object({"epsilon": number, "delta": SHARE}),
+            "canaries": COUNT,
+            "runs": COUNT,
+            "confidence": SHARE,
+            "epsilon": number | {"description": "the largest lower bound of all that hold together"},
+            "verdict": {"enum": ["consistent", "exceeds the claim"]},
+            "bounds": _list(_object({"attack": TEXT, "method": TEXT, "assumes": TEXT} | bound)),
         }
     )
 
