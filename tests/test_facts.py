@@ -38,7 +38,7 @@ SIZE = "row count; number of units"
 SAMPLED = "which rows a batch holds, which rows of a unit are kept, who is held out"
 RULES = "that a table breaks a rule of its schema"
 DRAFTED = "a drafted schema"
-COPIES = "the rows themselves (`bootstrap`), leaves of a few of them (`trees`)"
+COPIES = "the rows themselves (`bootstrap`, `smote`), leaves of a few of them (`trees`)"
 FOREIGN = "whatever another package's model keeps of them (`sdv:`, `ctgan:`)"
 INSIDE = "numbers of the gate"
 CHECKPOINT = "the checkpoint of a fit"
@@ -72,6 +72,7 @@ SITES: dict[str, dict[str, str]] = {
         "audit_tables: read(synthetic, known, delimiter=delimiter, check_domain=False).private": INSIDE,
     },
     "synthesizers/bootstrap.py": {"Bootstrap.fit: kept.private": COPIES},
+    "synthesizers/smote.py": {"Smote.fit: kept.private": COPIES},
     "synthesizers/trees.py": {"Trees.fit: kept.private": COPIES},
     "synthesizers/bridges.py": {"Bridged.fit: kept.private": FOREIGN, "_foreign_frame: private": FOREIGN},
     "synthesizers/independent.py": {"Independent.fit: table.private": COUNTS},

@@ -11,7 +11,7 @@ from tabsynth import registry
 from tabsynth.privacy.budget import Budget
 from tabsynth.testing import checks
 
-NOT_PRIVATE = {"bootstrap", "trees"}  # these must refuse a budget
+NOT_PRIVATE = {"bootstrap", "smote", "trees"}  # these must refuse a budget
 QUICK: dict[str, dict[str, Any]] = {  # settings that fit in a moment
     "marginals": {"pairs": 2, "rounds": 1, "steps": 20, "iterations": 60, "cells": 2000},
     "ctgan": {
