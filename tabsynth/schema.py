@@ -108,6 +108,13 @@ class Column:
         """The strftime format of a datetime column, ISO date unless declared."""
         return self.format or "%Y-%m-%d"
 
+    def axis_value(self, value: Any) -> float:
+        """Place one value, or a moment written in ISO form, on the real axis; raise SchemaError when it has none."""
+        try:
+            return _axis_value(self.kind, value)
+        except (TypeError, ValueError, OverflowError):
+            raise self._wrong(f"{value!r} is no value of kind {self.kind}") from None
+
     def undeclared(self) -> tuple[str, ...]:
         """Name the domain facts that are needed for modelling and missing here."""
         if not self.modelled:

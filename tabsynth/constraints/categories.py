@@ -24,6 +24,7 @@ from tabsynth.constraints.rule import (
     listed,
     wrong,
 )
+from tabsynth.errors import SchemaError
 
 MOST_WRITTEN_OUT = 100_000  # combinations, when those that are not forbidden are looked at one by one
 
@@ -146,7 +147,12 @@ class Dependency:
 
     def narrowed(self, domains: Mapping[str, Domain], columns: Columns) -> dict[str, Domain]:
         """Return the values that the mapping leaves to each column."""
-        return {} if self.mapping is None else Combinations(self.over, self.mapping).narrowed(domains, columns)
+        if self.mapping is None:
+            return {}
+        try:
+            return Combinations(self.over, self.mapping).narrowed(domains, columns)
+        except SchemaError:
+            raise wrong(self, CONTRADICTS) from None
 
     def broken(self, frame: pd.DataFrame, columns: Columns) -> Mask:
         """Return which rows have another value than the mapping's, or than most rows of the frame that are alike."""
@@ -173,7 +179,11 @@ class Dependency:
         position = pd.Index(old.cat.categories.astype(str)).get_indexer(pd.Index(images)) if images else []
         found = np.append(np.asarray(position, np.int64), -1)[codes]
         new = np.where(settled & (found >= 0), found, old.cat.codes)
-        return pd.Series(pd.Categorical.from_codes(new, dtype=pd.CategoricalDtype(old.cat.categories, old.cat.ordered)), index=old.index, name=old.name)
+        return pd.Series(
+            pd.Categorical.from_codes(new, dtype=pd.CategoricalDtype(old.cat.categories, old.cat.ordered)),
+            index=old.index,
+            name=old.name,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rule as plain JSON values."""

@@ -106,6 +106,27 @@ class Codec:
         axis = np.clip(np.where(np.isnan(spike), axis, spike), *(self.column.bounds or (-np.inf, np.inf)))
         return from_axis(np.where(tokens == self.values, np.nan, axis), self.column)
 
+    def portion(self, low: float, high: float) -> NDArray[np.float64]:
+        """Return where the places lie, within each token's bin, that decode to a value in [low, high].
+
+        Shape (2, size): the place it begins at and the one it ends before, the same where there is none. A bin that
+        stands for one value lies in the range as a whole or not at all. Missing does not.
+        """
+        edges, step = self._edges(), self.column.step
+        bounds = self.column.bounds or (-np.inf, np.inf)
+        start, end = low, high
+        if step > 0:
+            start = edges[0] + np.ceil((low - edges[0]) / step - 1e-9) * step
+            end = edges[0] + (np.floor((high - edges[0]) / step + 1e-9) + 1) * step
+        start = edges[0] if low <= bounds[0] else start  # values beyond the bounds are decoded as the bounds
+        end = edges[-1] if high >= bounds[1] else end
+        places = np.clip((np.array([[start], [end]]) - edges[:-1]) / np.diff(edges), 0.0, 1.0)
+        spike = self._spikes()
+        held = (spike >= low) & (spike <= high)
+        places = np.where(np.isnan(spike), places, np.stack([np.zeros_like(spike), held]))
+        places[1] = np.maximum(places[0], places[1])
+        return np.pad(places, ((0, 0), (0, self.size - self.values)))
+
     def _edges(self) -> NDArray[np.float64]:
         return np.asarray(self.column.bins, np.float64)
 

@@ -69,6 +69,11 @@ class Encoder:
         }
         return pd.DataFrame(series, copy=False)
 
+    def renumbered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return decoded rows, some of which were left out, with identifiers and groups numbered anew."""
+        fresh = {column.name: _numbered(column, len(frame)) for column in self.schema if not column.modelled}
+        return frame.reset_index(drop=True).assign(**fresh)
+
 
 def _numbered(column: Column, rows: int) -> pd.Series:
     """Return fresh identifiers: whole numbers from 1, or the column's name and a number."""

@@ -8,7 +8,7 @@ column, exactly (Koller and Friedman 2009, chapter 9).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,24 @@ def order_and_cells(cliques: Iterable[Clique], sizes: Sequence[int]) -> tuple[li
 
 def conditionals(factors: Sequence[Factor], sizes: Sequence[int]) -> tuple[Conditional, ...]:
     """Return one conditional per column, in the order to draw them: parents come before their children."""
+    return _eliminated(factors, sizes)[0]
+
+
+def restricted(
+    chain: Sequence[Conditional], weights: Mapping[int, NDArray[np.float64]], sizes: Sequence[int]
+) -> tuple[tuple[Conditional, ...], float]:
+    """Return a chain given evidence, exactly, and the evidence's log probability.
+
+    `weights[column]` (tokens,) are the probabilities of the evidence given each of the column's tokens.
+    """
+    with np.errstate(divide="ignore"):
+        factors = [Factor((*link.parents, link.column), np.log(link.table)) for link in chain]
+        factors += [Factor((column,), np.log(weight)) for column, weight in weights.items()]
+    return _eliminated(factors, sizes)
+
+
+def _eliminated(factors: Sequence[Factor], sizes: Sequence[int]) -> tuple[tuple[Conditional, ...], float]:
+    """Return one conditional per column, and the log of the sum of the factors' product over all cells."""
     order, _ = order_and_cells([factor.columns for factor in factors], sizes)
     left = list(factors)
     found: list[Conditional] = []
@@ -78,7 +96,7 @@ def conditionals(factors: Sequence[Factor], sizes: Sequence[int]) -> tuple[Condi
         table = np.exp(np.where(impossible, -math.log(sizes[column]), product - np.where(impossible, 0.0, total)))
         found.append(Conditional(column, parents, table / table.sum(axis=-1, keepdims=True)))
         left.append(Factor(parents, total[..., 0]))
-    return tuple(reversed(found))
+    return tuple(reversed(found)), float(sum(factor.log for factor in left))
 
 
 def log_probability(chain: Iterable[Conditional], tokens: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.encoding.conditions import Allowed
 from tabsynth.encoding.domain import inside
 from tabsynth.encoding.encoder import Encoder
+from tabsynth.errors import InputError
 from tabsynth.graphical.coarsening import Codes
-from tabsynth.graphical.elimination import Conditional, log_probability
+from tabsynth.graphical.elimination import Conditional, log_probability, restricted
 from tabsynth.graphical.sampling import sample
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Sampler
@@ -43,11 +45,38 @@ class MarginalsSampler(Sampler):
 
     def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
         """Return rows of the graphical model; places within bins are uniform."""
-        columns = len(self._within)
-        tokens_of = [Conditional(columns + column, (column,), table) for column, table in enumerate(self._within)]
-        sizes = [size for side in (0, 1) for size in (table.shape[side] for table in self._within)]
-        drawn = sample([*self._chain, *tokens_of], sizes, rows, rng)
-        return self._encoder.decode(drawn[:, columns:], rng)
+        return self._encoder.decode(self._tokens(self._chain, self._within, rows, rng), rng)
+
+    def draw_given(self, rows: int, rng: np.random.Generator, allowed: Mapping[str, Allowed]) -> pd.DataFrame:
+        """Return rows of the graphical model given the conditions, exactly: none has to be thrown away.
+
+        Raises InputError when the conditions have probability 0.
+        """
+        left = {self._encoder.names.index(name): part for name, part in allowed.items()}
+        masses = {column: self._within[column] * part.share for column, part in left.items()}
+        weights = {column: mass.sum(axis=1) for column, mass in masses.items()}
+        chain, log_mass = restricted(self._chain, weights, [len(table) for table in self._within])
+        if np.isneginf(log_mass):
+            raise InputError(f"The conditions on {', '.join(map(repr, allowed))} have probability 0 under the model.")
+        within = list(self._within)
+        for column, mass in masses.items():
+            never = weights[column][:, None] == 0  # a code that is not drawn
+            within[column] = np.where(never, 1 / mass.shape[1], mass / np.where(never, 1.0, weights[column][:, None]))
+        tokens = self._tokens(chain, within, rows, rng)
+        offsets = rng.random(tokens.shape, dtype=np.float32)
+        for column, part in left.items():
+            offsets[:, column] = part.offsets(tokens[:, column], offsets[:, column])
+        return self._encoder.decode(tokens, rng, offsets)
+
+    @staticmethod
+    def _tokens(
+        chain: Sequence[Conditional], within: Sequence[NDArray[np.float64]], rows: int, rng: np.random.Generator
+    ) -> NDArray[np.int32]:
+        """Return tokens (rows, columns): codes by the chain, and each code's token."""
+        columns = len(within)
+        tokens_of = [Conditional(columns + column, (column,), table) for column, table in enumerate(within)]
+        sizes = [size for side in (0, 1) for size in (table.shape[side] for table in within)]
+        return sample([*chain, *tokens_of], sizes, rows, rng)[:, columns:]
 
     def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Return the log of each row's probability in nats, shape (rows,), exact under the graphical model.

@@ -44,9 +44,9 @@ class Model:
         """The completed schema."""
         return self.sampler.schema
 
-    def sample(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Return `rows` synthetic rows; see `Sampler.sample`."""
-        return self.sampler.sample(rows, rng)
+    def sample(self, rows: int, rng: np.random.Generator, given: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return `rows` synthetic rows, under conditions if any are `given`; see `Sampler.sample`."""
+        return self.sampler.sample(rows, rng, given)
 
     def save(self, folder: Path | str) -> None:
         """Write the model into a new folder, whole or not at all; raise InputError when that cannot be done."""

@@ -1,0 +1,159 @@
+"""Conditions on a row's values: what may be asked for, which rows meet it, and what it leaves of a column's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabsynth.constraints import domains_of, narrowed
+from tabsynth.encoding.codec import Codec
+from tabsynth.errors import InputError, SchemaError
+from tabsynth.schema import Column, Schema
+from tabsynth.table import to_axis
+
+MOST_NAMED = 20  # values in a message
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Allowed:
+    """What a condition leaves of each of a column's tokens.
+
+    `share` (tokens,) is the part of a token's values that meet it, and `start` and `end` (tokens,) the places within
+    the bin between which they lie.
+    """
+
+    share: NDArray[np.float64]
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+
+    def offsets(self, tokens: NDArray[np.int32], uniform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return places within bins that meet the condition, from uniform places in [0, 1)."""
+        places = self.start[tokens] + uniform * (self.end - self.start)[tokens]
+        return places.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One column's values are among `values`, or in the range `span` with both ends, or missing where `missing`."""
+
+    column: Column
+    values: frozenset[str] = frozenset()
+    span: tuple[float, float] | None = None
+    missing: bool = False
+
+    def holds(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which canonical rows meet the condition, shape (rows,)."""
+        series = frame[self.column.name]
+        absent = series.isna().to_numpy(dtype=bool)
+        if self.span is not None:
+            axis, slack = to_axis(series, self.column), self.column.step * 1e-6
+            found = (axis >= self.span[0] - slack) & (axis <= self.span[1] + slack)
+        else:
+            found = series.astype(object).astype(str).isin(self.values).to_numpy(dtype=bool)
+        return np.asarray(np.where(absent, self.missing, found))
+
+    def allowed(self) -> Allowed:
+        """Return what the condition leaves of the column's tokens."""
+        codec = Codec(self.column)
+        start, end = np.zeros(codec.size), np.ones(codec.size)
+        if self.span is not None:
+            start, end = codec.portion(*self.span)
+        elif not self.column.numeric:
+            levels = self.column.levels or ()
+            end = np.array([level in self.values for level in levels] + [False] * (codec.size - codec.values), float)
+        else:
+            end = np.zeros(codec.size)
+        if self.column.nullable:
+            start[-1], end[-1] = 0.0, self.missing
+        return Allowed(end - start, start, end)
+
+
+def conditions_of(given: Mapping[str, Any] | None, schema: Schema) -> tuple[Condition, ...]:
+    """Read conditions on columns of a completed schema.
+
+    For a category or a truth value: it, or a list of some; for a number or a moment: it, or a pair of the smallest and
+    the largest, either of which may be None; None for missing. Raises InputError for what is unknown, what no row can
+    meet and what contradicts the schema's constraints.
+    """
+    found = tuple(_condition(name, value, schema) for name, value in (given or {}).items())
+    domains = domains_of(schema.columns)
+    for one in found:
+        if not one.missing:
+            domains[one.column.name] = one.span or one.values
+    try:
+        if found:
+            narrowed(_silenced(schema, found), domains, {column.name: column for column in schema})
+    except SchemaError as error:
+        raise InputError(f"The conditions contradict a constraint. {error}") from None
+    return found
+
+
+def _silenced(schema: Schema, conditions: tuple[Condition, ...]) -> list[Any]:
+    """Return the constraints that say something of rows in which what the conditions ask for is missing."""
+    missing = {one.column.name for one in conditions if one.missing}
+    return [rule for rule in schema.constraints if not missing & set(rule.over)]
+
+
+def _condition(name: str, value: Any, schema: Schema) -> Condition:
+    """Read one column's condition."""
+    if name not in schema.names or not schema[name].modelled:
+        names = ", ".join(column.name for column in schema.modelled)
+        raise InputError(f"A condition needs a column that is modelled; got {name!r}. There are: {names}.")
+    column = schema[name]
+    if _is_missing(value):
+        found = Condition(column, missing=True)
+    elif column.numeric:
+        found = Condition(column, span=_span(column, value))
+    else:
+        several = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+        texts = frozenset(_text(column, one) for one in several if not _is_missing(one))
+        found = Condition(column, texts, missing=any(map(_is_missing, several)))
+    if found.missing and not column.nullable:
+        raise InputError(f"Column {name!r} is never missing: the condition has probability 0.")
+    if not found.allowed().share.any():
+        raise InputError(
+            f"No value of column {name!r} meets {value!r}: the condition has probability 0.{_hint(column)}"
+        )
+    return found
+
+
+def _hint(column: Column) -> str:
+    """Return what a column can be asked for."""
+    if column.bounds is None:
+        return ""
+    low, high = column.to_dict()["bounds"]
+    return f" Its bounds are [{low}, {high}]" + ("; ask for a range." if column.step == 0 else ".")
+
+
+def _span(column: Column, value: Any) -> tuple[float, float]:
+    """Return a range on the axis, both ends in it."""
+    if isinstance(value, list | set | frozenset) or (isinstance(value, tuple) and len(value) != 2):
+        raise InputError(f"Column {column.name!r}: a condition is a value or a pair of two; got {value!r}.")
+    low, high = value if isinstance(value, tuple) else (value, value)
+    try:
+        least = -np.inf if low is None else column.axis_value(low)
+        most = np.inf if high is None else column.axis_value(high)
+    except SchemaError as error:
+        raise InputError(str(error)) from None
+    if not least <= most:
+        raise InputError(f"Column {column.name!r}: the smaller end of a range comes first; got {value!r}.")
+    return least, most
+
+
+def _text(column: Column, value: Any) -> str:
+    """Return a category or a truth value as the schema has it."""
+    levels = column.levels or ()
+    text = str(value).capitalize() if column.kind == "boolean" else str(value)
+    if text not in levels:
+        shown = ", ".join(levels[:MOST_NAMED]) + (", ..." if len(levels) > MOST_NAMED else "")
+        raise InputError(f"Column {column.name!r}: {value!r} is none of its values: {shown}.")
+    return text
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and bool(np.isnan(value)))
