@@ -1,0 +1,104 @@
+"""Clipped sums of gradients by book-keeping, for networks in which every layer sees one vector a row.
+
+Book-keeping (Bu et al., arXiv 2210.00038): one forward and one backward that stops at the outputs of the layers. With a
+the input of a linear layer and b the gradient at its output, a row's gradient is b (a, 1)^T, whose squared norm is
+|b|^2 (|a|^2 + 1); the clipped sum is (c b)^T a, with c the rows' factors. No row's gradient is ever built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tabsynth.privacy.clipping import clip_factors, masked
+
+
+class Tape:
+    """What a forward pass leaves behind: every layer that holds parameters, its input and its output."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[nn.Module, Tensor, Tensor]] = []
+
+    def through(self, layer: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the layer's output, and remember it."""
+        output: Tensor = layer(inputs)
+        self.entries.append((layer, inputs.detach(), output))
+        return output
+
+
+class Untaped(Tape):
+    """A tape that remembers nothing."""
+
+    def through(self, layer: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the layer's output."""
+        output: Tensor = layer(inputs)
+        return output
+
+
+def clipped_sum(
+    parameters: Sequence[nn.Parameter],
+    losses: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    max_grad_norm: float,
+    *,
+    owner: Tensor | None = None,
+    chunk: int = 2048,
+) -> list[Tensor]:
+    """Return the sum over units of clipped gradients, one tensor per parameter, in their order.
+
+    `losses(*inputs, tape)` returns one loss a row and sends every parameter through `tape`, in nn.Linear layers on
+    (rows, width) and nn.EmbeddingBag layers of mode "sum" on (rows, cells), whose cells are all different within a row.
+    Each of `inputs` has one entry a row. `owner` as in `clip_factors`, sorted, on the processor; at most about `chunk`
+    rows are processed at once, never splitting a unit. An infinite `max_grad_norm` gives the plain sum, over the rows
+    whose loss is finite.
+    """
+    totals = {id(p): torch.zeros_like(p) for p in parameters}
+    for part in _chunks(len(inputs[0]), chunk, owner):
+        tape = Tape()
+        found = losses(*(each[part] for each in inputs), tape)
+        gradients = torch.autograd.grad(found.sum(), [output for _, _, output in tape.entries])
+        if math.isinf(max_grad_norm):
+            factors = torch.isfinite(found.detach()).to(found.dtype)
+        else:
+            pairs = zip(tape.entries, gradients, strict=True)
+            squares = torch.stack([_squares(layer, inward, g) for (layer, inward, _), g in pairs]).sum(0)
+            whose = None if owner is None else (owner[part] - owner[part][0]).to(squares.device)
+            factors = clip_factors(squares, max_grad_norm, whose)
+        for (layer, inward, _), gradient in zip(tape.entries, gradients, strict=True):
+            _add(totals, layer, inward, gradient, factors)
+    return [totals[id(p)] for p in parameters]
+
+
+def _squares(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Tensor:
+    """Return the squared norm of each row's gradient of a layer's parameters, shape (rows,)."""
+    if isinstance(layer, nn.EmbeddingBag):
+        return gradient.square().sum(1) * inputs.shape[1]
+    return gradient.square().sum(1) * (inputs.square().sum(1) + 1)
+
+
+def _add(totals: dict[int, Tensor], layer: nn.Module, inputs: Tensor, gradient: Tensor, factors: Tensor) -> None:
+    """Add the weighted sum of the rows' gradients of one layer's parameters."""
+    weighted = gradient * factors[:, None]
+    whole = bool((factors > 0).all())
+    if not whole:
+        weighted = masked(weighted, factors)
+    if isinstance(layer, nn.EmbeddingBag):
+        for cells in inputs.T:  # one column at a time: the rows' gradients are not copied for each cell
+            totals[id(layer.weight)].index_add_(0, cells, weighted)
+        return
+    totals[id(layer.weight)].addmm_(weighted.T, inputs if whole else masked(inputs, factors))
+    totals[id(layer.bias)].add_(weighted.sum(0))
+
+
+def _chunks(rows: int, chunk: int, owner: Tensor | None) -> Iterator[slice]:
+    """Cut range(rows) into runs of `chunk`, each drawn out to the end of its last unit."""
+    start = 0
+    while start < rows:
+        stop = min(start + chunk, rows)
+        while owner is not None and stop < rows and owner[stop] == owner[stop - 1]:
+            stop += 1
+        yield slice(start, stop)
+        start = stop
