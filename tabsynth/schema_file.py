@@ -11,10 +11,11 @@ import yaml
 from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum
 from tabsynth.errors import SchemaError
 from tabsynth.schema import KINDS, ROLES, Schema
+from tabsynth.sdv_metadata import from_sdv, is_sdv
 
 
 def read_schema(path: Path | str) -> Schema:
-    """Read a schema from a YAML or JSON file; raise SchemaError naming the file and the rule."""
+    """Read a schema from YAML, JSON or SDV's metadata; raise SchemaError naming the file and the rule."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -24,7 +25,7 @@ def read_schema(path: Path | str) -> Schema:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SchemaError(f"{path}: not a readable YAML or JSON file ({type(error).__name__}).") from None
     try:
-        return Schema.from_dict(plain)
+        return from_sdv(plain) if is_sdv(plain) else Schema.from_dict(plain)
     except SchemaError as error:
         raise SchemaError(f"{path}: {error}") from None
 

@@ -16,8 +16,8 @@ import tabsynth
 LAYERS = (
     ("errors", "_check", "registry", "constraints"),
     ("schema", "files"),
-    ("table", "datasets", "schema_file"),
-    ("privacy", "encoding", "drafting"),
+    ("table", "datasets", "sdv_metadata"),
+    ("privacy", "encoding", "drafting", "schema_file"),
     ("training", "intake", "progress", "graphical"),
     ("synthesizers", "metrics"),
     ("policy", "fitting", "audit", "scan"),
