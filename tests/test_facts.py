@@ -76,7 +76,12 @@ SITES: dict[str, dict[str, str]] = {
     "synthesizers/trees.py": {"Trees.fit: kept.private": COPIES},
     "synthesizers/bridges.py": {"Bridged.fit: kept.private": FOREIGN, "_foreign_frame: private": FOREIGN},
     "synthesizers/independent.py": {"Independent.fit: table.private": COUNTS},
-    "synthesizers/copula.py": {"Copula.fit: table.private": PAIRS},
+    "synthesizers/copula.py": {
+        "Copula.fit: table.private": PAIRS,
+        "_Study.axes: private": COUNTS,
+        "_Study._ordered: private": PAIRS,
+        "_Study.correlations: private": PAIRS,
+    },
     "synthesizers/ctgan.py": {
         "CTGAN.fit: table.private": PAIRS,
         "CTGAN._measure: private": PAIRS,

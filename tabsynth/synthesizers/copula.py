@@ -97,10 +97,19 @@ class CopulaSampler(Sampler):
 
     @classmethod
     def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
-        """Return the sampler with this factor and these columns."""
-        places = range(len(schema.modelled))
-        axes = [Axis(arrays[f"order.{place}"], arrays[f"probabilities.{place}"]) for place in places]
-        return cls(schema, axes, arrays["factor"])
+        """Return the sampler with this factor and these columns; raise ValueError when they do not fit the schema."""
+        sizes, factor = Encoder(schema).sizes, arrays["factor"]
+        axes = [Axis(arrays[f"order.{place}"], arrays[f"probabilities.{place}"]) for place in range(len(sizes))]
+        orders = all(
+            np.array_equal(np.sort(axis.order), np.arange(size)) for axis, size in zip(axes, sizes, strict=True)
+        )
+        if (
+            not orders
+            or factor.shape != (len(sizes),) * 2
+            or any(axis.order.shape != axis.probabilities.shape for axis in axes)
+        ):
+            raise ValueError("the arrays of a copula do not fit together")
+        return cls(schema, axes, factor)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

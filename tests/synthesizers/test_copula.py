@@ -15,6 +15,7 @@ from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
+from tabsynth.synthesizers import model
 from tabsynth.synthesizers.copula import (
     Axis,
     Copula,
@@ -166,3 +167,14 @@ def test_bad_settings_and_hopeless_budgets_are_refused_before_any_charge() -> No
     with pytest.raises(ModelError, match="too small"):
         Copula().fit(small, ledger, Secret())
     assert ledger.charges == ()
+
+
+def test_a_saved_copula_that_is_damaged_is_refused(tmp_path) -> None:
+    fit = model.fit(Copula(), people(300), Ledger(), Secret())
+    assert isinstance(fit.sampler, CopulaSampler)
+    fit.save(tmp_path / "whole")
+    model.load(tmp_path / "whole")
+    fit.sampler._factor = fit.sampler._factor[:2]
+    fit.save(tmp_path / "cut")
+    with pytest.raises(ModelError, match="damaged"):
+        model.load(tmp_path / "cut")
