@@ -7,18 +7,26 @@ mechanism alone in two worlds (the bound from the normal shape over `--runs` run
 errors and the Gaussian curve over `--many`, a fifth of which fix the threshold).
 Means over the seeds, and how often a bound passed the truth. `--synthesizers TABLE SCHEMA` times white-box audits of
 `ctgan` and `rows` on a table instead.
+
+    python benchmarks/audit_power.py --false-alarms [--seeds 100] [--runs 400] [--epsilon 1 4 8]
+
+counts, for every mechanism as it is and for DP-SGD, how many of `--seeds` audits bound epsilon above what the claim
+allows: each 95% bound alone, and the verdict, which holds all of an audit together.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import binom
 
-from tabsynth.audit import Claim, audit_dpsgd
+from tabsynth.audit import AuditResult, Claim, audit_dpsgd, audit_mechanism, mechanisms
 from tabsynth.audit.many_run import judge_worlds
 from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.dpsgd import DPSGDSettings
 from tabsynth.privacy.noise import Secret
 
 DELTA = 1e-5
@@ -33,7 +41,11 @@ def main() -> None:
     parser.add_argument("--canaries", type=int, default=1000)
     parser.add_argument("--epsilon", type=float, nargs="*", default=EPSILONS)
     parser.add_argument("--synthesizers", nargs=2, metavar=("TABLE", "SCHEMA"))
+    parser.add_argument("--false-alarms", action="store_true")
     options = parser.parse_args()
+    if options.false_alarms:
+        false_alarms(options.epsilon, options.seeds, options.runs)
+        return
     if options.synthesizers:
         time_synthesizers(*options.synthesizers, options.canaries)
         return
@@ -49,6 +61,33 @@ def main() -> None:
             share, wrong = found.mean() / epsilon, int((found > epsilon).sum())
             shown.append(f"{found.mean():.2f} ({share:.2f}; {wrong} of {len(found)} above)")
         print(f"| {' | '.join(shown)} |", flush=True)
+
+
+def false_alarms(epsilons: Sequence[float], seeds: int, runs: int) -> None:
+    """Print how often audits of what is right pass the claim; 5% of `seeds` are allowed for each bound."""
+    allowed = int(binom.isf(0.01, seeds, 0.05))
+    print(f"Above the claim, of {seeds} audits; a fair 5% is above {allowed} in 1% of all such tables' cells.\n")
+    print("| mechanism | bound | " + " | ".join(f"epsilon {epsilon:g}" for epsilon in epsilons) + " |")
+    print("|---|---|" + "---|" * len(epsilons))
+    small = DPSGDSettings(steps=100, expected_batch_size=100, max_grad_norm=0.5)
+    names = [mechanism.name for mechanism in mechanisms(Budget(1.0, DELTA))]
+    for number, name in enumerate([*names, "DP-SGD, one training of 100 steps"]):
+
+        def audit(epsilon: float, number: int = number) -> AuditResult:
+            budget = Budget(epsilon, DELTA)
+            if number == len(names):
+                return audit_dpsgd(budget, settings=small, rows=250, canaries=500)
+            return audit_mechanism(mechanisms(budget)[number], delta=DELTA, runs=runs)
+
+        counts: dict[str, list[int]] = {}
+        for epsilon in epsilons:
+            audits = [audit(epsilon) for _ in range(seeds)]
+            for place, bound in enumerate(audits[0].bounds):
+                above = sum(each.bounds[place].epsilon > each.bounds[place].against for each in audits)
+                counts.setdefault(f"{bound.method}, alone", []).append(above)
+            counts.setdefault("verdict", []).append(sum(each.verdict != "consistent" for each in audits))
+        for method, above in counts.items():
+            print(f"| {name} | {method} | {' | '.join(map(str, above))} |", flush=True)
 
 
 def dpsgd(epsilon: float, seeds: int, canaries: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from tabsynth.audit.claim import Claim, covering_mu
 from tabsynth.audit.many_run import Mechanism, audit_mechanism, judge_worlds, mechanisms
@@ -41,6 +42,37 @@ def test_a_selection_is_nearly_used_up_without_assumptions():
     result = audit_mechanism(named("select"), delta=1e-5, runs=1500)
     (free,) = [bound for bound in result.bounds if bound.method == "Clopper-Pearson"]
     assert 0.5 * 4 < free.epsilon < 4
+
+
+def alarms(mechanism, seeds, runs):
+    """How many of so many audits bound epsilon above the claim: by each bound alone, then by the verdict."""
+    audits = [audit_mechanism(mechanism, delta=1e-5, runs=runs) for _ in range(seeds)]
+    alone = np.array([[bound.epsilon > bound.against for bound in audit.bounds] for audit in audits]).sum(0)
+    return [*alone, sum(audit.verdict != "consistent" for audit in audits)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_audits_of_the_right_mechanisms_raise_no_more_alarms_than_they_may(name):
+    assert max(alarms(named(name), seeds=10, runs=100)) <= binom.isf(0.0005, 10, 0.05)
+
+
+def test_the_same_few_audits_tell_a_wrong_one():
+    wrong = Mechanism("wrong", half_the_noise, normal=True)
+    assert max(alarms(wrong, seeds=10, runs=100)) > binom.isf(0.0005, 10, 0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epsilon", [1.0, 4.0, 8.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hundred_audits_of_the_right_mechanisms_raise_no_more_alarms_than_they_may(name, epsilon):
+    mechanism = named(name, Budget(epsilon, 1e-5))
+    assert max(alarms(mechanism, seeds=100, runs=400)) <= binom.isf(0.001, 100, 0.05)
+
+
+def half_the_noise(unit, ledger, secret):
+    sigma = 1 / gaussian_mu(BUDGET)
+    noisy_count(lambda: 0, sigma=sigma, ledger=ledger, secret=secret, why="count")
+    return noisy_count(lambda: 5 + unit, sigma=sigma / 2, ledger=Ledger(), secret=secret, why="count")
 
 
 def test_noise_that_is_smaller_than_charged_is_exposed():
