@@ -97,8 +97,10 @@ class Chain:
 
     def _lock(self, create: bool) -> int:
         """Return a locked handle; LedgerError when there is no file, or another process keeps it too long."""
-        import fcntl  # there is none on Windows, where only ledgers in memory work
-
+        try:
+            import fcntl
+        except ImportError:
+            raise LedgerError(f"{self.path}: ledger files need POSIX locks, which this system has not.") from None
         try:
             flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
             handle = os.open(self.path, flags, 0o644)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from dp_accounting import dp_event as dp
@@ -116,11 +117,14 @@ def in_words(event: Any) -> str:
 
     >>> in_words(dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(0.01, dp.GaussianDpEvent(1.5)), 300))
     '300 times: a Poisson sample of 0.01 of the units, then gaussian noise (noise multiplier 1.5)'
+    >>> in_words(dp.ComposedDpEvent([dp.GaussianDpEvent(2.0)] * 3))
+    '3 times: gaussian noise (noise multiplier 2)'
     """
     if isinstance(event, dp.SelfComposedDpEvent):
         return f"{event.count} times: {in_words(event.event)}"
     if isinstance(event, dp.ComposedDpEvent):
-        return "; ".join(map(in_words, event.events))
+        runs = ((words, len(list(same))) for words, same in groupby(map(in_words, event.events)))
+        return "; ".join(words if times == 1 else f"{times} times: {words}" for words, times in runs)
     if isinstance(event, dp.PoissonSampledDpEvent):
         return f"a Poisson sample of {event.sampling_probability:.4g} of the units, then {in_words(event.event)}"
     plain = to_dict(event)

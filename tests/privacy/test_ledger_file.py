@@ -237,6 +237,13 @@ def test_a_locked_ledger_is_waited_for_and_then_an_error(path):
     ledger.charge(dp.GaussianDpEvent(9.0), why="counts")
 
 
+def test_a_system_without_locks_is_told_so(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(LedgerError, match="POSIX locks"):
+        opened(path)
+    assert not path.exists()
+
+
 # --- crashes -------------------------------------------------------------------------------------------------------
 
 
