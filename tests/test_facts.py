@@ -76,6 +76,18 @@ SITES: dict[str, dict[str, str]] = {
     "synthesizers/trees.py": {"Trees.fit: kept.private": COPIES},
     "synthesizers/bridges.py": {"Bridged.fit: kept.private": FOREIGN, "_foreign_frame: private": FOREIGN},
     "synthesizers/independent.py": {"Independent.fit: table.private": COUNTS},
+    "synthesizers/hybrid.py": {
+        "Hybrid.fit: table.private": GRADIENTS,
+        "_Training.__init__: private": GRADIENTS,
+        "_Training.__init__: self.private": GRADIENTS,
+        "_Training.charge: self.private": SAMPLED,
+        "_Training.charge: table.private": SAMPLED,
+        "_Training.charge: table.units": SAMPLED,
+        "_Training.run: private": GRADIENTS,
+        "_Training.run: self.private": GRADIENTS,
+        "_Training.step: private": GRADIENTS,
+        "_Training.centring: self.private": GRADIENTS,
+    },
     "synthesizers/copula.py": {
         "Copula.fit: table.private": PAIRS,
         "_Study.axes: private": COUNTS,

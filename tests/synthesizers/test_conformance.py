@@ -24,6 +24,17 @@ QUICK: dict[str, dict[str, Any]] = {  # settings that fit in a moment
         "critic_widths": (16,),
     },
     "rows": {"steps": 4, "batch": 64, "width": 8, "depth": 1},
+    "hybrid": {
+        "pairs": 2,
+        "rounds": 1,
+        "iterations": 60,
+        "cells": 2000,
+        "steps": 4,
+        "batch": 64,
+        "centre": 32,
+        "width": 8,
+        "depth": 1,
+    },
     "vae": {"steps": 4, "batch": 64, "warm_steps": 4, "dream_steps": 4, "match_rows": 32, "width": 16, "depth": 1},
 }
 CHEAP = {"bootstrap", "independent"}  # replayed on every table; the others on these, and by hand on the rest
