@@ -1,0 +1,269 @@
+"""`hybrid`: noisy marginals first, and a row transformer by DP-SGD for what they miss.
+
+Most of the budget pays for a graphical model (see `marginals`). A row transformer starts as exactly that model (see
+`anchored`), and the rest of the budget pays for DP-SGD steps on the private rows. One ledger pays for both.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tabsynth import _check
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.errors import InputError, ModelError
+from tabsynth.graphical.elimination import Conditional
+from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
+from tabsynth.privacy.feasibility import refuse_hopeless
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.anchored import Anchor, AnchoredTransformer
+from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.marginals import Marginals
+from tabsynth.synthesizers.marginals_sampler import Graphical
+from tabsynth.synthesizers.transformer import clipped_sum
+from tabsynth.table import Table
+
+BLOCK = 8192  # rows that are sampled together at most
+
+
+class HybridSampler(Sampler):
+    """The averaged transformer on its anchor."""
+
+    def __init__(self, schema: Schema, model: AnchoredTransformer) -> None:
+        self.schema, self._model = schema, model.eval()
+        self._encoder = Encoder(schema)
+
+    def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Return rows of the model."""
+        source = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        blocks = math.ceil(rows / BLOCK)
+        sizes = [rows // blocks + (block < rows % blocks) for block in range(blocks)]
+        tokens = torch.cat([self._model.drawn(size, source) for size in sizes])
+        return self._encoder.decode(tokens.numpy().astype(np.int32), rng)
+
+    @torch.no_grad()
+    def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the log of each row's probability in nats, shape (rows,).
+
+        A row counts as its cells: a number as its bin, wherever it lies within. Raises SchemaError when a value lies
+        outside its column's domain.
+        """
+        tokens = torch.from_numpy(self._encoder.encode(frame).tokens).long()
+        parts = [self._model.losses(part, self._model.orders(len(part))) for part in torch.split(tokens, BLOCK)]
+        return np.asarray(-torch.cat(parts).double().numpy() if len(tokens) else np.zeros(0))
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the anchor's tables, the transformer's shape and its weights."""
+        anchor = self._model.anchor
+        links = [{"column": link.column, "parents": list(link.parents)} for link in anchor.chain]
+        arrays: Arrays = {f"link.{place}": link.table for place, link in enumerate(anchor.chain)}
+        arrays |= {f"within.{column}": table for column, table in enumerate(anchor.within)}
+        arrays |= {f"groups.{column}": group for column, group in enumerate(anchor.groups)}
+        arrays |= {f"weights.{name}": value.numpy() for name, value in self._model.state_dict().items()}
+        shape = {"width": self._model.width, "depth": len(self._model.blocks), "heads": self._model.heads}
+        return {"chain": links, "shape": shape}, arrays
+
+    @classmethod
+    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Return the sampler with this anchor and these weights."""
+        chain = [
+            Conditional(int(link["column"]), tuple(map(int, link["parents"])), arrays[f"link.{place}"])
+            for place, link in enumerate(values["chain"])
+        ]
+        columns = range(len(chain))
+        groups = [arrays[f"groups.{column}"] for column in columns]
+        anchor = Anchor(chain, groups, [arrays[f"within.{column}"] for column in columns])
+        model = AnchoredTransformer(
+            anchor, **{name: int(values["shape"][name]) for name in ("width", "depth", "heads")}
+        )
+        start = "weights."
+        weights = {name: torch.tensor(value) for name, value in arrays.items() if name.startswith(start)}
+        model.load_state_dict({name.removeprefix(start): value for name, value in weights.items()})
+        return cls(schema, model)
+
+
+@dataclass(frozen=True, slots=True)
+class Hybrid:
+    """Settings of the anchored transformer; defaults are those of the benchmark.
+
+    `discovery` and `marginals` are shares of the budget; DP-SGD takes the rest. `bins`, `pairs`, `rounds`, `iterations`
+    and `cells` are settings of the graphical model, see `Marginals`. `steps`, `batch`, `rate`, `average`,
+    `max_grad_norm` and `centre`, the number of the model's own rows that a step is centred on (0: not at all), count
+    under a budget; without one `epochs` passes are made in batches of `free_batch` with
+    `free_rate` and `free_average`.
+
+    Raises InputError naming the setting that is out of range.
+    """
+
+    discovery: float = 0.10
+    marginals: float = 0.60
+    bins: int = 64
+    pairs: int = 15
+    rounds: int = 3
+    iterations: int = 1000
+    cells: int = 20_000
+    steps: int = 60
+    batch: int = 8192
+    rate: float = 3e-3
+    average: float = 0.95
+    max_grad_norm: float = 0.5
+    centre: int = 2048
+    epochs: float = 16.0
+    free_batch: int = 256
+    free_rate: float = 3e-3
+    free_average: float = 0.995
+    width: int = 64
+    depth: int = 2
+    heads: int = 2
+    seed: int = 0
+
+    name: ClassVar[str] = "hybrid"
+    sampler: ClassVar[type[Sampler]] = HybridSampler
+
+    def __post_init__(self) -> None:
+        """Check every setting before a row is read."""
+        for name in ("discovery", "marginals", "rate", "max_grad_norm", "epochs", "free_rate"):
+            _check.positive(name, getattr(self, name))
+        for name in ("average", "free_average"):
+            _check.within(name, getattr(self, name), 0, 1)
+        for name in (
+            "bins",
+            "rounds",
+            "iterations",
+            "cells",
+            "steps",
+            "batch",
+            "free_batch",
+            "width",
+            "depth",
+            "heads",
+        ):
+            _check.at_least(name, getattr(self, name), 1)
+        for name in ("pairs", "centre", "seed"):
+            _check.at_least(name, getattr(self, name), 0)
+        if self.width % self.heads:
+            raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
+        if self.discovery + self.marginals >= 1:
+            raise InputError("discovery and marginals must sum to less than 1, for training takes the rest.")
+
+    def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
+        """Discover, measure marginals, estimate, train; see `Synthesizer.fit`.
+
+        Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
+        """
+        first = self.first()
+        refuse_hopeless(table.schema, ledger, first.one_way * self.marginals)
+        table = bound_contributions(table, secret)
+        known = discover(table, ledger, secret, share=self.discovery, bins=first.bins_of(table.schema, ledger))
+        tokens = Encoder(known.schema).encode(table.private).tokens
+        graphical = first.learn(known, tokens, ledger, secret, share=self.marginals)
+        model = self.untrained(graphical)
+        training = _Training(self, model, private=ledger.sigma(1.0) > 0)
+        dpsgd = training.charge(table, known.units, ledger, secret)
+        training.run(dpsgd, tokens, progress, ledger.spent.epsilon)
+        dpsgd.finish()
+        return HybridSampler(known.schema, training.averaged)
+
+    def first(self) -> Marginals:
+        """Return the settings of the graphical model."""
+        return Marginals(
+            bins=self.bins,
+            discovery=self.discovery,
+            pairs=self.pairs,
+            rounds=self.rounds,
+            iterations=self.iterations,
+            cells=self.cells,
+        )
+
+    def untrained(self, graphical: Graphical) -> AnchoredTransformer:
+        """Return the transformer before training; nobody's random state is used."""
+        anchor = Anchor(graphical.chain, graphical.codes.groups, graphical.within)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return AnchoredTransformer(anchor, width=self.width, depth=self.depth, heads=self.heads)
+
+
+class _Training:
+    """The moving parts of one fit."""
+
+    def __init__(self, settings: Hybrid, model: AnchoredTransformer, *, private: bool) -> None:
+        self.settings, self.model, self.private = settings, model, private
+        self.averaged = copy.deepcopy(model)
+        self.rate = settings.rate if private else settings.free_rate
+        self.average = settings.average if private else settings.free_average
+        decay = 0.0 if private else 0.01
+        self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=decay)
+        self.rng = np.random.default_rng(settings.seed)
+
+    def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
+        """Charge all steps: what is left of the budget."""
+        own = self.settings
+        if self.private:
+            settings = DPSGDSettings(own.steps, own.batch, own.max_grad_norm)
+        else:
+            steps = max(1, round(own.epochs / min(1.0, own.free_batch / units)))
+            settings = DPSGDSettings(steps, own.free_batch, math.inf)
+        return DPSGD(
+            settings,
+            self.optimizer,
+            private_rows=len(table.private),
+            unit_of_row=table.units(),
+            public_units=units,
+            ledger=ledger,
+            secret=secret,
+            why="row transformer",
+        )
+
+    def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> None:
+        """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
+        steps = dpsgd.settings.steps
+        for step, batch in enumerate(dpsgd.batches(), start=1):
+            self.step(dpsgd, batch, private, self.rate * _rate(step / steps))
+            if self.private or step % 20 == 0 or step == steps:
+                progress(step, steps, {"epsilon": epsilon})
+        if not all(bool(torch.isfinite(p).all()) for p in self.averaged.parameters()):
+            raise ModelError("The training diverged: weights are not finite. Lower rate or free_rate.")
+
+    def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], rate: float) -> None:
+        """Take one step on the clipped sum of a batch, and average the weights."""
+        tokens = torch.from_numpy(private[batch.rows]).long()
+        orders = self.model.orders(len(tokens))
+        owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
+
+        def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
+            whose = None if owner is None else owner[places]
+            return clipped_sum(self.model, tokens[places], orders[places], dpsgd.settings.max_grad_norm, owner=whose)
+
+        self.optimizer.param_groups[0]["lr"] = rate
+        dpsgd.step(batch, sum_of(np.arange(len(tokens))), self.centring(), sum_of=sum_of)
+        with torch.no_grad():
+            for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - self.average)
+
+    def centring(self) -> list[Tensor] | None:
+        """Return less what clipped gradients come to on average over rows of the model itself."""
+        count = self.settings.centre
+        if not self.private or not count:
+            return None
+        tokens = self.model.rows_of_its_own(count, self.rng)
+        own = clipped_sum(self.model, tokens, self.model.orders(count), self.settings.max_grad_norm)
+        return [total / -count for total in own]
+
+
+def _rate(progress: float) -> float:
+    """Return the learning rate's factor: a warm-up over 5%, then a cosine down to 2%, fixed in advance."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return min(1.0, progress / 0.05) * (0.02 + 0.98 * cosine)
