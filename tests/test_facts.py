@@ -128,6 +128,17 @@ SITES: dict[str, dict[str, str]] = {
         "_Training.run: private": GRADIENTS,
         "_Training.step: private": GRADIENTS,
     },
+    "synthesizers/text_rows.py": {
+        "Text.fit: table.private": GRADIENTS,
+        "_Training.__init__: private": GRADIENTS,
+        "_Training.__init__: self.private": GRADIENTS,
+        "_Training.charge: self.private": SAMPLED,
+        "_Training.charge: table.private": SAMPLED,
+        "_Training.charge: table.units": SAMPLED,
+        "_Training.run: private": GRADIENTS,
+        "_Training.run: self.private": GRADIENTS,
+        "_Training.step: private": GRADIENTS,
+    },
 }
 KEPT_INSIDE: dict[str, str] = {  # whole files, none of whose numbers is in a release
     "metrics/evidence.py": INSIDE,
@@ -154,7 +165,7 @@ CHARGES: dict[str, str] = {  # what a charge is for -> the fact that it pays for
     r"every column's marginal": COUNTS,
     r"marginals? of .*": PAIRS,
     r"edge \d+ of the tree|which columns to measure together": CHOICE,
-    r"critic|row transformer|variational autoencoder": GRADIENTS,
+    r"critic|row transformer|language model|variational autoencoder": GRADIENTS,
     r"gate: .*": "numbers of a charged gate",
 }
 

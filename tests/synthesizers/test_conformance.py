@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -35,14 +36,18 @@ QUICK: dict[str, dict[str, Any]] = {  # settings that fit in a moment
         "width": 8,
         "depth": 1,
     },
+    "text": {"steps": 2, "batch": 200, "warm_steps": 2, "free_batch": 32, "width": 8, "depth": 1, "heads": 1},
     "vae": {"steps": 4, "batch": 64, "warm_steps": 4, "dream_steps": 4, "match_rows": 32, "width": 16, "depth": 1},
 }
 CHEAP = {"bootstrap", "independent"}  # replayed on every table; the others on these, and by hand on the rest
+NEEDS = {"text": ("transformers",)}
 REPLAYED = ("every kind", "groups of up to 3", "undeclared domains")
 
 
 def _all_checks() -> Iterator[Any]:
     for name in registry.names(registry.SYNTHESIZERS):
+        if any(find_spec(package) is None for package in NEEDS.get(name, ())):
+            continue  # an optional extra is not installed
         synthesizer = registry.load(registry.SYNTHESIZERS, name)(**QUICK.get(name, {}))
         budget = None if name in NOT_PRIVATE else Budget(1.0, 1e-5)
         for what, check in checks(synthesizer, budget):

@@ -1,0 +1,375 @@
+"""`text`: `rows` with the text vocabulary, rows as sentences that a Hugging Face causal language model writes.
+
+A row reads "age is 37, city is Ulm." (as in GReaT, Borisov et al. 2023, arXiv 2210.06280); the model is a small GPT-2
+from scratch, or a pretrained one, trained whole or by adapters. What may be written next is decided by an automaton
+made from the completed schema: the model's distribution is taken over what is allowed, in training as in sampling.
+
+Under a budget the model first learns the frame and the columns one by one from rows that are drawn from the noisy
+one-way marginals, which is free once they are paid for; then every step is one of DP-SGD.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tabsynth import _check
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.errors import InputError, ModelError
+from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
+from tabsynth.privacy.feasibility import refuse_hopeless
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.marginals import Marginal, one_way
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
+from tabsynth.schema import Schema
+from tabsynth.synthesizers import language_model, text_vocabulary
+from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.constrained import Automaton, Written
+from tabsynth.synthesizers.device import pick
+from tabsynth.synthesizers.language_model import LanguageModel
+from tabsynth.synthesizers.layer_gradients import clipped_sum, require_exact
+from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelling
+from tabsynth.table import Table
+
+BLOCK = 1024  # rows that are sampled together at most, always the same number for one model
+REMEMBERED = 200_000_000  # keys and values of a block
+
+
+class TextSampler(Sampler):
+    """A language model of averaged weights, and the automaton that it writes by."""
+
+    def __init__(self, schema: Schema, spelling: Spelling, model: LanguageModel) -> None:
+        self.schema, self._spelling, self._model = schema, spelling, model
+        self._encoder, self._automaton = Encoder(schema), Automaton(spelling)
+        self._block = max(8, min(BLOCK, REMEMBERED // (spelling.longest * model.remembered)))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns' names in the order that rows are written in."""
+        return self._encoder.names
+
+    def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Return rows of the model; the first rows of a larger sample are those of a smaller one."""
+        source = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        uniforms = (
+            torch.rand(self._block, self._spelling.longest, generator=source) for _ in range(0, rows, self._block)
+        )
+        drawn = [self._automaton.draw(self._model.reader(), uniform) for uniform in uniforms]
+        return self._encoder.decode(np.concatenate(drawn)[:rows], rng)
+
+    @torch.no_grad()
+    def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the log of each row's probability in nats, shape (rows,), among the rows that can be written.
+
+        A row counts as its cells: a number as its bin, wherever it lies within. Raises SchemaError when a value lies
+        outside its column's domain.
+        """
+        tokens = self._encoder.encode(frame).tokens
+        parts = [tokens[start : start + self._block] for start in range(0, len(tokens), self._block)]
+        found = [-_losses(self._model, self._automaton, self._automaton.write(part)) for part in parts]
+        return np.asarray(torch.cat(found).double().numpy() if found else np.zeros(0))
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the spelling and the model: its configuration, or its base; and its trained weights."""
+        values, arrays = self._model.state()
+        return {"spelling": self._spelling.to_dict(), "model": values}, arrays
+
+    @classmethod
+    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Return the sampler of this state; raise ModelError when a base model is needed and not there."""
+        language_model.require_extra(0)
+        spelling = Spelling.from_dict(values["spelling"])
+        return cls(schema, spelling, LanguageModel.from_state(values["model"], arrays, spelling.kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Settings of `rows` with the text vocabulary.
+
+    `pretrained` names a Hugging Face causal language model in the local cache or a folder; empty, a GPT-2 of `width`,
+    `depth` and `heads` starts from random weights, with a vocabulary of the "words" or "characters" (`units`) of names
+    and values in the completed schema. `lora` is the rank of the adapters that are trained in place of a pretrained
+    model's weights; 0 trains it whole. No row has more than `tokens` tokens; a fit that would take, or takes, more than
+    `seconds` ends with an error.
+
+    `steps`, `batch`, `rate`, `average`, `max_grad_norm`, `bins` and `warm_steps` (of `free_batch` rows from noisy
+    marginals) count under a budget; without one `epochs` passes are made in batches of `free_batch` with `free_rate`,
+    `free_average` and `free_bins`. `discovery` and `one_way` split the budget; training takes the rest. At most about
+    `chunk` rows are computed at once. `device` is where training runs: "auto", "cpu", "cuda" or "cuda:0".
+
+    Raises InputError naming the setting that is out of range.
+    """
+
+    pretrained: str = ""
+    lora: int = 0
+    units: str = "words"
+    tokens: int = 512
+    seconds: float | None = None
+    width: int = 64
+    depth: int = 2
+    heads: int = 2
+    steps: int = 100
+    batch: int = 2048
+    rate: float = 2e-3
+    average: float = 0.95
+    max_grad_norm: float = 0.5
+    warm_steps: int = 200
+    epochs: float = 4.0
+    free_batch: int = 128
+    free_rate: float = 3e-3
+    free_average: float = 0.99
+    bins: int = 32
+    free_bins: int = 128
+    discovery: float = 0.10
+    one_way: float = 0.05
+    chunk: int = 64
+    seed: int = 0
+    device: str = "auto"
+
+    name: ClassVar[str] = "text"
+    sampler: ClassVar[type[Sampler]] = TextSampler
+
+    def __post_init__(self) -> None:
+        """Check every setting before a row is read."""
+        for name in ("rate", "max_grad_norm", "epochs", "free_rate", "discovery", "one_way"):
+            _check.positive(name, getattr(self, name))
+        for name in ("average", "free_average"):
+            _check.within(name, getattr(self, name), 0, 1)
+        for name in ("tokens", "width", "depth", "heads", "steps", "batch", "free_batch", "bins", "free_bins", "chunk"):
+            _check.at_least(name, getattr(self, name), 1)
+        for name in ("lora", "warm_steps", "seed"):
+            _check.at_least(name, getattr(self, name), 0)
+        if self.seconds is not None:
+            _check.positive("seconds", self.seconds)
+        _check.one_of("units", self.units, text_vocabulary.UNITS)
+        pick(self.device)
+        if self.width % self.heads:
+            raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
+        if self.lora and not self.pretrained:
+            raise InputError("lora trains adapters of a pretrained model: name one in pretrained.")
+        if self.discovery + self.one_way >= 1:
+            raise InputError("discovery and one_way must sum to less than 1, for training takes the rest.")
+
+    def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
+        """Discover, measure one-way marginals, train; see `Synthesizer.fit`.
+
+        Raises ModelError and InputError, before anything is charged, when a package or the pretrained model is not
+        there, when its gradients cannot be clipped exactly, when a row cannot be spelled in `tokens`, or when noise
+        would drown the declared number of rows.
+        """
+        language_model.require_extra(self.lora)
+        refuse_hopeless(table.schema, ledger, self.one_way)
+        noisy = ledger.sigma(1.0) > 0
+        clock = _Clock(self.seconds)
+        model, speller, longest = self._prepared([c.name for c in table.schema.modelled], noisy)
+        table = bound_contributions(table, secret)
+        bins = self.bins if noisy else self.free_bins
+        known = discover(table, ledger, secret, share=self.discovery, bins=bins)
+        encoder = Encoder(known.schema)
+        tokens = encoder.encode(table.private).tokens
+        ones = one_way(
+            tokens,
+            encoder.sizes,
+            encoder.names,
+            share=self.one_way,
+            rows_per_unit=table.schema.unit.rows,
+            ledger=ledger,
+            secret=secret,
+        )
+        spelling = text_vocabulary.spell(speller, encoder.codecs, longest)
+        spelling, model = self._fitting(spelling, speller, model)
+        training = _Training(self, model, Automaton(spelling), clock, private=noisy)
+        if noisy:
+            training.warm_up(ones)
+        dpsgd = training.charge(table, known.units, ledger, secret)
+        training.run(dpsgd, tokens, progress, ledger.spent.epsilon)
+        return TextSampler(known.schema, spelling, training.finished(dpsgd))
+
+    def _prepared(self, names: list[str], noisy: bool) -> tuple[LanguageModel | None, Speller, int]:
+        """Return the pretrained model if one is asked for, a speller, and how long a row may be: no row is needed."""
+        model: LanguageModel | None = None
+        speller: Speller = PublicSpeller(self.units)
+        longest = self.tokens
+        if self.pretrained:
+            model, speller = language_model.pretrained(self.pretrained, lora=self.lora, seed=self.seed)
+            longest = min(longest, model.longest)
+            if noisy:
+                require_exact(model.net, *_of_any_ids(model))
+        text_vocabulary.require_room(speller, names, longest)
+        return model, speller, longest
+
+    def _fitting(
+        self, spelling: Spelling, speller: Speller, model: LanguageModel | None
+    ) -> tuple[Spelling, LanguageModel]:
+        """Return the spelling in few ids, and a model of these."""
+        spelling = text_vocabulary.kept_only(spelling, speller.pieces)
+        if model is not None:
+            model.cut(spelling.kept)
+            return spelling, model
+        shape = {"width": self.width, "depth": self.depth, "heads": self.heads, "seed": self.seed}
+        return spelling, language_model.untrained(len(spelling.pieces), spelling.longest, **shape)
+
+
+class _Clock:
+    """The time that a fit has taken, and may take."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._limit, self._start = seconds or math.inf, time.monotonic()
+
+    def require(self, more: float = 0.0) -> None:
+        """Raise ModelError when what the fit took, and `more` seconds, are over the limit."""
+        needed = time.monotonic() - self._start + more
+        if needed > self._limit:
+            raise ModelError(
+                f"The fit takes {'about ' if more else ''}{needed:.0f} seconds or more, and seconds is "
+                f"{self._limit:g}. Allow more, or take fewer steps or epochs, smaller batches or a smaller model."
+            )
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit."""
+        return math.isfinite(self._limit)
+
+
+class _Training:
+    """The moving parts of one fit."""
+
+    def __init__(
+        self, settings: Text, model: LanguageModel, automaton: Automaton, clock: _Clock, *, private: bool
+    ) -> None:
+        self.settings, self.model, self.automaton, self.clock, self.private = settings, model, automaton, clock, private
+        self.device = pick(settings.device)
+        model.net.to(self.device)
+        self.trained = nn.ParameterList(p for p in model.net.parameters() if p.requires_grad)
+        self.averaged = nn.ParameterList(p.detach().clone() for p in self.trained)
+        if private:
+            self.rate, self.average = settings.rate, settings.average
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.trained, betas=(0.9, 0.99))
+        else:
+            self.rate, self.average = settings.free_rate, settings.free_average
+            self.optimizer = torch.optim.AdamW(self.trained, betas=(0.9, 0.99), weight_decay=0.01)
+
+    def warm_up(self, ones: list[Marginal]) -> None:
+        """Train on rows of independent columns, drawn from what was paid for: no private row is touched."""
+        own, rng = self.settings, np.random.default_rng(self.settings.seed)
+        optimizer = torch.optim.Adam(self.trained, betas=(0.9, 0.99))
+        for step in range(1, own.warm_steps + 1):
+            drawn = [rng.choice(len(p), own.free_batch, p=p) for p in (one.probabilities() for one in ones)]
+            total = self.sum_of(np.stack(drawn, 1), math.inf)
+            for p, gradient in zip(self.trained, total, strict=True):
+                p.grad = gradient / own.free_batch
+            optimizer.param_groups[0]["lr"] = own.free_rate * _rate(step / own.warm_steps)
+            optimizer.step()
+            self.clock.require()
+        optimizer.zero_grad()
+        for mean, now in zip(self.averaged, self.trained, strict=True):
+            mean.data.copy_(now.data)
+
+    def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
+        """Charge all steps: what is left of the budget."""
+        own = self.settings
+        if self.private:
+            settings = DPSGDSettings(own.steps, own.batch, own.max_grad_norm)
+        else:
+            steps = max(1, round(own.epochs / min(1.0, own.free_batch / units)))
+            settings = DPSGDSettings(steps, own.free_batch, math.inf)
+        self.require_time(settings, units)
+        return DPSGD(
+            settings,
+            self.optimizer,
+            private_rows=len(table.private),
+            unit_of_row=table.units(),
+            public_units=units,
+            ledger=ledger,
+            secret=secret,
+            why="language model",
+        )
+
+    def require_time(self, settings: DPSGDSettings, units: float) -> None:
+        """Raise ModelError when steps like one on public rows, the first cell of each column, would take too long."""
+        if not self.clock.limited:
+            return
+        rows = min(self.settings.chunk, math.ceil(settings.expected_batch_size))
+        tokens = np.zeros((rows, len(self.automaton.spelling.values)), np.int64)
+        start = time.monotonic()
+        self.sum_of(tokens, settings.max_grad_norm)
+        each = (time.monotonic() - start) / rows
+        self.clock.require(each * settings.steps * min(settings.expected_batch_size, units))
+
+    def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> None:
+        """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
+        steps = dpsgd.settings.steps
+        for batch in dpsgd.batches(model=self.trained, averaged=self.averaged):
+            self.step(dpsgd, batch, private, self.rate * _rate(batch.step / steps))
+            if self.private or batch.step % 20 == 0 or batch.step == steps:
+                progress(batch.step, steps, {"epsilon": epsilon})
+            self.clock.require()
+
+    def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], rate: float) -> None:
+        """Take one step on the clipped sum of a batch, and average the weights."""
+        tokens = private[batch.rows]
+        owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
+
+        def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
+            whose = None if owner is None else owner[places]
+            return self.sum_of(tokens[places], dpsgd.settings.max_grad_norm, whose)
+
+        self.optimizer.param_groups[0]["lr"] = rate
+        dpsgd.step(batch, sum_of(np.arange(len(tokens))), sum_of=sum_of)
+        with torch.no_grad():
+            for mean, now in zip(self.averaged, self.trained, strict=True):
+                mean.lerp_(now, 1 - self.average)
+
+    def sum_of(self, tokens: NDArray[np.integer], max_grad_norm: float, owner: Tensor | None = None) -> list[Tensor]:
+        """Return the clipped sum of these rows' gradients."""
+        written = self.automaton.write(tokens)
+
+        def losses(ids: Tensor, branches: Tensor) -> Tensor:
+            return _losses(self.model, self.automaton, Written(ids, branches))
+
+        inputs = [written.ids.to(self.device), written.branches.to(self.device)]
+        return clipped_sum(self.model.net, losses, inputs, max_grad_norm, owner=owner, chunk=self.settings.chunk)
+
+    def finished(self, dpsgd: DPSGD) -> LanguageModel:
+        """Return the model with averaged weights, on the processor, once what ran is what was charged."""
+        dpsgd.finish()
+        if not all(bool(torch.isfinite(p).all()) for p in self.averaged):
+            raise ModelError("The training diverged: weights are not finite. Lower rate or free_rate.")
+        with torch.no_grad():
+            for now, mean in zip(self.trained, self.averaged, strict=True):
+                now.copy_(mean)
+        self.model.net.cpu()
+        return self.model
+
+
+def _losses(model: LanguageModel, automaton: Automaton, written: Written) -> Tensor:
+    """Return each row's negative log-likelihood in nats."""
+    return automaton.losses(written, model.logits(written.ids))
+
+
+def _of_any_ids(model: LanguageModel, rows: int = 3, places: int = 5) -> tuple[Any, list[Tensor]]:
+    """Return losses of a model as it comes, and a few rows of any ids to compute them for."""
+    ids = torch.arange(2, 2 + rows * places).reshape(rows, places) % model.size
+
+    def losses(own: Tensor) -> Tensor:
+        logits = model.logits(own)[:, :-1].transpose(1, 2)
+        return nn.functional.cross_entropy(logits, own[:, 1:], reduction="none").sum(1)
+
+    return losses, [ids]
+
+
+def _rate(progress: float) -> float:
+    """Return the learning rate's factor: a warm-up over 5%, then a cosine down to 2%, fixed in advance."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return min(1.0, progress / 0.05) * (0.02 + 0.98 * cosine)
