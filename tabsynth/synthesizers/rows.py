@@ -33,12 +33,13 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
-from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
+from tabsynth.synthesizers.transformer import RowTransformer, Steps, clipped_sum
 from tabsynth.table import Table
 
-BLOCK = 4096  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
+BLOCK = 16384  # rows that are sampled together
+SCORED = 4096  # rows whose likelihood is found together
 ORDERS = ("schema", "fewest")
-CELLS = 4_000_000  # of the widest output of a block
+CELLS = 2**23  # of the widest output of a block
 
 
 class RowsSampler(Sampler):
@@ -69,9 +70,10 @@ class RowsSampler(Sampler):
             raise InputError(f"The order must name every modelled column once: {', '.join(names)}.")
         places = [names.index(name) for name in order]
         source = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        block = max(1, min(BLOCK, CELLS // max(self._encoder.sizes), BLOCK * 16 // len(names)))
+        blocks = _blocks(rows, max(1, min(BLOCK, CELLS // max(self._encoder.sizes), BLOCK * 16 // len(names))))
+        steps = Steps(self._model, max(blocks))
         drawn = [
-            self._model.draw(torch.rand(block, len(names), generator=source), places) for _ in range(0, rows, block)
+            self._model.draw(torch.rand(block, len(names), generator=source), places, steps=steps) for block in blocks
         ]
         return self._encoder.decode(torch.cat(drawn)[:rows].numpy().astype(np.int32), rng)
 
@@ -86,7 +88,7 @@ class RowsSampler(Sampler):
         orders = torch.tensor(self._order).expand(tokens.shape)
         parts = [
             self._model.losses(*part)
-            for part in zip(torch.split(tokens, BLOCK), torch.split(orders, BLOCK), strict=True)
+            for part in zip(torch.split(tokens, SCORED), torch.split(orders, SCORED), strict=True)
         ]
         return np.asarray(-torch.cat(parts).double().numpy() if parts else np.zeros(0))
 
@@ -269,6 +271,22 @@ class _Training:
         shuffled = torch.from_numpy(secret.uniform((rows, len(self.order)))).argsort(1)
         own = torch.from_numpy(secret.uniform((rows, 1))) < self.settings.shuffled
         return torch.where(own, shuffled, self.order)
+
+
+def _blocks(rows: int, largest: int) -> list[int]:
+    """Return how many rows to draw together, block by block, until there are at least `rows`.
+
+    Blocks come in the same sizes whatever is asked for, so a smaller sample is the beginning of a larger one, bit by
+    bit. The first are small, for small samples; in large ones more rows begin alike.
+
+    >>> _blocks(100, 16), _blocks(9, 16), _blocks(2, 1)
+    ([4, 4, 8, 16, 16, 16, 16, 16, 16], [4, 4, 8], [1, 1])
+    """
+    sizes = [max(1, largest // 4), max(1, largest // 4), max(1, largest // 2)]
+    while sum(sizes) < rows:
+        sizes.append(largest)
+    needed = next(count for count in range(1, len(sizes) + 1) if sum(sizes[:count]) >= rows)
+    return sizes[:needed]
 
 
 def _rate(progress: float) -> float:

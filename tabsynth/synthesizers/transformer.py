@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tabsynth.privacy.clipping import clip_factors, masked
+from tabsynth.synthesizers.prefixes import Prefixes, attend, pick
 
+PART = 512  # prefixes that go through all blocks together: what they need stays in the processor's cache
 MULTIPLE = 4  # small matrix products are up to twice as fast on sides that are multiples of this
 
 
@@ -67,13 +69,17 @@ class Block(nn.Module):
         x = x + tape.through(self.from_heads, seen.transpose(1, 2).flatten(2))
         return self._hidden(x, tape)
 
-    def step(self, x: Tensor, past: Tensor, place: int) -> Tensor:
-        """Return the output (rows, width) at step `place`, adding to `past` (2, steps, rows, heads, width / heads)."""
-        query, past[0, place], past[1, place] = self.to_all(_normal(x)).view(len(x), 3, self.heads, self.each).unbind(1)
-        keys, values = past[:, : place + 1]
-        weight = ((query * keys).sum(3, keepdim=True) / math.sqrt(keys.shape[3])).softmax(0)
-        x = x + self.from_heads((weight * values).sum(0).flatten(1))
-        return self._hidden(x, Untaped())
+    def look(self, x: Tensor, pool: Tensor) -> Tensor:
+        """Return the queries of steps, both (rows, width); write keys and values into `pool` (rows, 2 width)."""
+        x, (weight, bias), width = _normal(x), (self.to_all.weight, self.to_all.bias), x.shape[1]
+        torch.addmm(bias[width:], x, weight[width:].T, out=pool)
+        return torch.addmm(bias[:width], x, weight[:width].T)
+
+    def step(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Return the output (rows, width) at a step whose heads have seen (rows, width)."""
+        x = self.from_heads(seen).add_(x)
+        down: Tensor = self.down(self.up(_normal(x)).relu_())
+        return down.add_(x)
 
     def _hidden(self, x: Tensor, tape: Tape) -> Tensor:
         return x + tape.through(self.down, torch.relu(tape.through(self.up, _normal(x))))
@@ -133,31 +139,85 @@ class RowTransformer(nn.Module):
             total = total + functional.cross_entropy(logits, tokens[:, column], reduction="none")
         return total
 
-    @torch.no_grad()
-    def draw(self, uniform: Tensor, order: Sequence[int], given: Mapping[int, Tensor] | None = None) -> Tensor:
+    @torch.inference_mode()
+    def draw(
+        self,
+        uniform: Tensor,
+        order: Sequence[int],
+        given: Mapping[int, Tensor] | None = None,
+        steps: Steps | None = None,
+    ) -> Tensor:
         """Return tokens (rows, columns), drawn column by column in `order` by the uniforms (rows, columns) in [0, 1).
 
         A column in `given` keeps these tokens instead; it conditions the columns that come after it in the order. Rows
-        that begin alike are computed once, as one prefix, until there are nearly as many prefixes as rows.
+        that begin alike are computed once, as one prefix. The model must be on the processor. `steps` is memory for as
+        many rows, used again by whoever draws often.
         """
-        rows, columns = uniform.shape
-        tokens = torch.zeros(rows, columns, dtype=torch.int64)
-        past = torch.empty(len(self.blocks), 2, columns, 1, self.heads, self.width // self.heads)
-        before = torch.tensor([sum(self.sizes)])
-        prefix = torch.zeros(rows, dtype=torch.int64)  # of each row
-        for place, column in enumerate(order):
-            x = self.cells(before) + self.asked.weight[column]
-            for block, own in zip(self.blocks, past, strict=True):
-                x = block.step(x, own, place)  # type: ignore[operator]
+        rows = len(uniform)
+        tokens = torch.zeros(rows, len(order), dtype=torch.int64)
+        prefixes, steps = Prefixes(rows), steps or Steps(self, rows)
+        steps.clear()
+        last: int | None = None
+        for column in order:
+            x = steps.take(prefixes, last, column)
             if given and column in given:
                 tokens[:, column] = given[column]
             else:
-                tokens[:, column] = _pick(self.outputs[column](_normal(x)), prefix, uniform[:, column])
-            parent, prefix = _grown(prefix, tokens[:, column], self.sizes[column])
-            before = torch.empty_like(parent).scatter_(0, prefix, tokens[:, column]) + self.starts[column]
-            if len(parent) != past.shape[3] or len(parent) < rows:
-                past = _regrouped(past, parent, place + 1)
+                tokens[:, column] = pick(self.outputs[column](_normal(x)), prefixes.of_row, uniform[:, column])
+            prefixes.grow(tokens[:, column], self.sizes[column])
+            last = column
         return tokens
+
+    def inputs(self, before: int | None, asked: int) -> Tensor:
+        """Return the inputs at a step that asks for a column, (tokens of the column before, width); before all: one."""
+        first = sum(self.sizes) if before is None else int(self.starts[before])
+        count = 1 if before is None else self.sizes[before]
+        return self.cells.weight[first : first + count] + self.asked.weight[asked]
+
+
+class Steps:
+    """The keys and values of all steps of all prefixes, for each block of a transformer.
+
+    What the first block looks at is a function of the last token and the column asked for: it is computed once a token.
+    """
+
+    def __init__(self, model: RowTransformer, rows: int) -> None:
+        self.model = model
+        tokens = sum(min(size, rows) for size in model.sizes) + 1
+        room = [tokens, *[rows * len(model.sizes) for _ in model.blocks][1:]]
+        self.pools = [torch.empty(each, 2 * model.width, dtype=model.cells.weight.dtype) for each in room]
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every step."""
+        self.filled = [0 for _ in self.pools]
+        self.places = [torch.empty(1, 0, dtype=torch.int64) for _ in self.pools]
+
+    def take(self, prefixes: Prefixes, before: int | None, asked: int) -> Tensor:
+        """Return the last block's outputs (prefixes, width) at the step that asks for a column."""
+        inputs, own = self.model.inputs(before, asked), prefixes.before
+        if len(inputs) > len(prefixes):
+            inputs, own = inputs[own], torch.arange(len(prefixes))
+        query = self._look(0, self.filled[0], inputs)
+        new = [own + self.filled[0], *[torch.arange(len(own)) + filled for filled in self.filled[1:]]]
+        old = [places[prefixes.parent] for places in self.places]
+        self.places = [torch.cat([a, b[:, None]], 1) for a, b in zip(old, new, strict=True)]
+        self.filled = [self.filled[0] + len(inputs), *[filled + len(own) for filled in self.filled[1:]]]
+        parts = _chunks(len(own), PART, None)
+        return torch.cat([self._through(part, inputs[own[part]], query[own[part]]) for part in parts])
+
+    def _through(self, part: slice, x: Tensor, query: Tensor) -> Tensor:
+        """Take some prefixes through all blocks; the first has looked at their steps already."""
+        for number, block in enumerate(self.model.blocks):
+            places = self.places[number][part]
+            if number:
+                query = self._look(number, int(places[0, -1]), x)
+            x = block.step(x, attend(query, self.pools[number], places, self.model.heads))  # type: ignore[operator]
+        return x
+
+    def _look(self, number: int, first: int, x: Tensor) -> Tensor:
+        query: Tensor = self.model.blocks[number].look(x, self.pools[number][first : first + len(x)])  # type: ignore[operator]
+        return query
 
 
 def clipped_sum(
@@ -226,32 +286,6 @@ def _chunks(rows: int, chunk: int, owner: Tensor | None) -> Iterator[slice]:
             stop += 1
         yield slice(start, stop)
         start = stop
-
-
-def _pick(logits: Tensor, prefix: Tensor, uniform: Tensor) -> Tensor:
-    """Return one token per row, by the inverse of the cumulative distribution of its prefix (a row of `logits`)."""
-    ladder = logits.softmax(1).cumsum(1)
-    if len(ladder) < len(prefix):
-        ladder = ladder[prefix]
-    found = torch.searchsorted(ladder, (uniform[:, None] * ladder[:, -1:]).contiguous(), right=True)
-    return found[:, 0].clamp(max=logits.shape[1] - 1)
-
-
-def _grown(prefix: Tensor, token: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return each longer prefix's parent, and each row's longer prefix: one per row when they are half as many."""
-    rows = len(prefix)
-    if int(prefix.max()) + 1 < rows:
-        found, longer = torch.unique(prefix * size + token, return_inverse=True)
-        if 2 * len(found) < rows:
-            return found // size, longer
-    return prefix, torch.arange(rows)
-
-
-def _regrouped(past: Tensor, parent: Tensor, steps: int) -> Tensor:
-    """Return the keys and values of `steps` steps for the children of prefixes, with room for the other steps."""
-    room = past.new_empty(*past.shape[:3], len(parent), *past.shape[4:])
-    room[:, :, :steps] = past[:, :, :steps, parent]
-    return room
 
 
 def _normal(x: Tensor) -> Tensor:

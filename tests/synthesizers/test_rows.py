@@ -15,7 +15,7 @@ from tabsynth.privacy.clipping import check_clipped_sum
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
-from tabsynth.synthesizers import transformer
+from tabsynth.synthesizers import prefixes, transformer
 from tabsynth.synthesizers.rows import Rows, RowsSampler
 from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
 from tabsynth.table import read
@@ -166,7 +166,10 @@ def test_rows_that_begin_alike_are_drawn_as_if_computed_one_by_one(monkeypatch):
     model = transformer_of()
     uniform = torch.rand(300, 5, generator=torch.Generator().manual_seed(4))
     shared = model.draw(uniform, range(5))
-    monkeypatch.setattr(transformer, "_grown", lambda prefix, token, size: (prefix, torch.arange(len(prefix))))
+    monkeypatch.setattr(prefixes, "WORTH", 0.0)
+    assert torch.equal(model.draw(uniform, range(5)), shared)
+    monkeypatch.setattr(prefixes, "WORTH", 1.0)
+    monkeypatch.setattr(transformer, "PART", 7)
     assert torch.equal(model.draw(uniform, range(5)), shared)
 
 
@@ -273,8 +276,8 @@ def test_another_reading_order_is_kept_by_the_saved_sampler():
 
 
 def test_a_smaller_sample_is_the_beginning_of_a_larger_one(fitted):
-    large = fitted.sample(5000, np.random.default_rng(7))
-    for rows in (1, 900, 4097):
+    large = fitted.sample(17_000, np.random.default_rng(7))
+    for rows in (1, 900, 4097, 8193):
         pd.testing.assert_frame_equal(fitted.sample(rows, np.random.default_rng(7)), large.head(rows))
 
 
