@@ -37,7 +37,7 @@ def load(group: str, name: str) -> Any:
         return _point(BRIDGES, bridge)(foreign)
     if name not in names(group):
         kind = group.removeprefix("tabsynth.").removesuffix("s").replace("policie", "policy")
-        bridged = tuple(f"{each}:..." for each in names(BRIDGES)) if group == SYNTHESIZERS else ()
+        bridged = tuple(f"{each}:NAME" for each in names(BRIDGES)) if group == SYNTHESIZERS else ()
         raise InputError(f"No {kind} {name!r}. Installed: {', '.join(names(group) + bridged) or 'none'}.")
     return _point(group, name)
 

@@ -150,7 +150,7 @@ def test_what_cannot_be_asked_for_is_said_with_what_can() -> None:
         make_synthesizer("ctgan:ctgan", epoch=7)
     with pytest.raises(InputError, match=r"No synthesizer 'sdv:ctgn'. There are: sdv:gaussian_copula, sdv:ctgan"):
         make_synthesizer("sdv:ctgn")
-    with pytest.raises(InputError, match=r"No synthesizer 'sdvv:ctgan'. Installed: .*independent.*, sdv:\.\.\."):
+    with pytest.raises(InputError, match=r"No synthesizer 'sdvv:ctgan'. Installed: .*independent.*, sdv:NAME"):
         make_synthesizer("sdvv:ctgan")
 
 

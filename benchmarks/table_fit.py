@@ -1,0 +1,187 @@
+"""One fit of one synthesizer, in a process of its own: rows to a file, what it took as one JSON line.
+
+    PYTHON benchmarks/table_fit.py NAME TRAIN ROWS.csv --target NAME [--epsilon 1] [--delta 1e-5] [--seed 0]
+
+NAME is a family of ours or one of the peers below; a peer needs its package in this PYTHON's environment, and not ours.
+`benchmarks/table.py` starts this file. Peers run with their defaults, epochs after a colon (`ctgan:100`), and are told
+the domains (categories, bounds) where they take them, as ours are by the schema.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+WARM = 1000  # rows drawn before sampling is timed, so that no compilation is
+Draw = Callable[[int], Any]  # a number of rows -> a frame
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("train", type=Path)
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--epsilon", type=float)
+    parser.add_argument("--delta", type=float, default=1e-5)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    peer, _, epochs = options.name.partition(":")
+    found = of_peer(peer, options, int(epochs or 0)) if peer in PEERS else of_ours(options)
+    print(json.dumps(found))
+
+
+def of_ours(options: argparse.Namespace) -> dict[str, Any]:
+    """Fit a family with its default settings to a table whose domains and row count are declared, bins not."""
+    import numpy as np
+    import torch
+
+    from tabsynth.drafting import draft
+    from tabsynth.fitting import make_budget, make_secret, make_synthesizer
+    from tabsynth.privacy.ledger import Ledger
+    from tabsynth.table import read, write_rows
+
+    torch.set_num_threads(1)
+    table = read(options.train, draft(options.train).schema.with_target(options.target))
+    budget = make_budget(options.epsilon, options.delta)
+    ledger, synthesizer = Ledger(budget), make_synthesizer(options.name, options.seed)
+    start = time.process_time()
+    sampler = synthesizer.fit(table, ledger, make_secret(budget, options.seed))
+    fitted = time.process_time() - start
+
+    def draw(rows: int) -> Any:
+        return sampler.sample(rows, np.random.default_rng(options.seed))
+
+    rows, speed = sampled(draw, len(table.private))
+    write_rows(rows, sampler.schema, options.rows)
+    spent = ledger.spent.epsilon if budget is not None else None
+    return {"fit": fitted, "sampling": speed, "spent": spent, "version": version("tabsynth")}
+
+
+def of_peer(name: str, options: argparse.Namespace, epochs: int) -> dict[str, Any]:
+    """Fit a peer to the table as pandas reads it."""
+    import pandas as pd
+
+    train = pd.read_csv(options.train, skipinitialspace=True)
+    fit, package, _ = PEERS[name]
+    start = time.process_time()
+    draw = fit(train, options, epochs)
+    fitted = time.process_time() - start
+    rows, speed = sampled(draw, len(train))
+    rows[list(train)].to_csv(options.rows, index=False)
+    return {"fit": fitted, "sampling": speed, "version": version(package)}
+
+
+def sampled(draw: Draw, rows: int) -> tuple[Any, float]:
+    """Return sampled rows and how many a processor's second gives."""
+    draw(min(WARM, rows))
+    start = time.process_time()
+    drawn = draw(rows)
+    return drawn, rows / max(time.process_time() - start, 1e-9)
+
+
+def texts(train: Any) -> list[str]:
+    """Name the columns that hold no numbers."""
+    return [name for name in train if train[name].dtype == object or train[name].dtype == bool]
+
+
+def ctgan(model: str) -> Callable[..., Draw]:
+    """Return the fit of a model of the `ctgan` package."""
+
+    def fit(train: Any, options: argparse.Namespace, epochs: int) -> Draw:
+        import ctgan
+        import torch
+
+        torch.set_num_threads(1)
+        synthesizer = getattr(ctgan, model)(**({"epochs": epochs} if epochs else {}))
+        synthesizer.set_random_state(options.seed)
+        names = texts(train)
+        synthesizer.fit(train.astype(dict.fromkeys(names, str)), names)
+        return synthesizer.sample
+
+    return fit
+
+
+def sdv(model: str) -> Callable[..., Draw]:
+    """Return the fit of a single-table synthesizer of SDV, its metadata as SDV detects them."""
+
+    def fit(train: Any, options: argparse.Namespace, epochs: int) -> Draw:
+        import numpy as np
+        import sdv.single_table
+        import torch
+        from sdv.metadata import Metadata
+
+        torch.set_num_threads(1)
+        torch.manual_seed(options.seed)
+        np.random.seed(options.seed)  # noqa: NPY002
+        by_table = int(version("sdv").split(".")[0]) >= 2
+        metadata = Metadata.detect_from_dataframes({"table": train})
+        synthesizer = getattr(sdv.single_table, model)(metadata, **({"epochs": epochs} if epochs else {}))
+        synthesizer.fit({"table": train} if by_table else train)
+
+        def draw(rows: int) -> Any:
+            drawn = synthesizer.sample(rows)
+            return drawn["table"] if isinstance(drawn, dict) else drawn
+
+        return draw
+
+    return fit
+
+
+def dpmm(pipeline: str) -> Callable[..., Draw]:
+    """Return the fit of a pipeline of dpmm; domains are public, as ours are."""
+
+    def fit(train: Any, options: argparse.Namespace, epochs: int) -> Draw:
+        import dpmm.pipelines
+
+        names = texts(train)
+        train = train.astype(dict.fromkeys(names, str)).astype(dict.fromkeys(names, "category"))
+        domain = {
+            name: {"categories": list(train[name].cat.categories)}
+            if name in names
+            else {"lower": float(train[name].min()), "upper": float(train[name].max())}
+            for name in train
+        }
+        fitted = getattr(dpmm.pipelines, pipeline)(epsilon=options.epsilon, delta=options.delta, n_jobs=1)
+        fitted.fit(train, domain=domain, random_state=options.seed)
+        return lambda rows: fitted.generate(n_records=rows, random_state=options.seed)
+
+    return fit
+
+
+def mostlyai(train: Any, options: argparse.Namespace, epochs: int) -> Draw:
+    """Fit the autoregressive engine; under a budget a tenth of it protects values."""
+    import torch
+    from mostlyai.engine import TabularARGN
+
+    torch.set_num_threads(1)
+    epsilon, limits = options.epsilon, {"max_epochs": float(epochs)} if epochs else {}
+    shares = {"max_epsilon": 0.9 * epsilon, "value_protection_epsilon": 0.1 * epsilon} if epsilon else None
+    private = None if shares is None else shares | {"delta": options.delta}
+    engine = TabularARGN(differential_privacy=private, random_state=options.seed, **limits)
+    engine.fit(train)
+    return lambda rows: engine.sample(n_samples=rows)
+
+
+# name -> how it is fitted, the package it is in, whether it is fitted under a budget (True), without (False) or both
+PEERS: dict[str, tuple[Callable[..., Draw], str, bool | None]] = {
+    "ctgan-package": (ctgan("CTGAN"), "ctgan", False),
+    "ctgan-package-tvae": (ctgan("TVAE"), "ctgan", False),
+    "sdv-copula": (sdv("GaussianCopulaSynthesizer"), "sdv", False),
+    "sdv-ctgan": (sdv("CTGANSynthesizer"), "sdv", False),
+    "sdv-tvae": (sdv("TVAESynthesizer"), "sdv", False),
+    "dpmm-aim": (dpmm("AIMPipeline"), "dpmm", True),
+    "dpmm-mst": (dpmm("MSTPipeline"), "dpmm", True),
+    "mostlyai": (mostlyai, "mostlyai-engine", None),
+}
+
+
+if __name__ == "__main__":
+    main()
