@@ -72,6 +72,8 @@ SITES: dict[str, dict[str, str]] = {
         "audit_tables: read(synthetic, known, delimiter=delimiter, check_domain=False).private": INSIDE,
     },
     "synthesizers/bootstrap.py": {"Bootstrap.fit: kept.private": COPIES},
+    "synthesizers/calibration.py": {"measured: private": PAIRS},
+    "synthesizers/simulator.py": {"Simulator._goal: table.private": PAIRS},
     "synthesizers/smote.py": {"Smote.fit: kept.private": COPIES},
     "synthesizers/trees.py": {"Trees.fit: kept.private": COPIES},
     "synthesizers/bridges.py": {"Bridged.fit: kept.private": FOREIGN, "_foreign_frame: private": FOREIGN},

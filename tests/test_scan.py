@@ -27,6 +27,7 @@ SCHEMA = Schema(
     rows_per_unit=2,
 )
 SMALL = {
+    "simulator": ["particles=4", "rounds=1", "parameters={missing: [0, 0.5]}"],
     "ctgan": ["critic_steps=3", "warm_steps=3", "generator_width=16", "generator_batch=64", "batch=64"],
     "rows": ["steps=4", "batch=64", "width=8", "depth=1"],
 }

@@ -14,6 +14,7 @@ from tabsynth.testing import checks
 
 NOT_PRIVATE = {"bootstrap", "smote", "trees"}  # these must refuse a budget
 QUICK: dict[str, dict[str, Any]] = {  # settings that fit in a moment
+    "simulator": {"parameters": (("missing", 0.0, 0.5),), "particles": 4, "rounds": 1, "simulated": 50},
     "marginals": {"pairs": 2, "rounds": 1, "steps": 20, "iterations": 60, "cells": 2000},
     "ctgan": {
         "critic_steps": 4,
