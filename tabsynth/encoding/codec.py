@@ -127,6 +127,16 @@ class Codec:
         places[1] = np.maximum(places[0], places[1])
         return np.pad(places, ((0, 0), (0, self.size - self.values)))
 
+    def ends(self) -> NDArray[np.float64]:
+        """Return the smallest and the largest value that each token decodes to, shape (2, size), NaN for missing.
+
+        Where every real number is allowed, the largest is an upper bound.
+        """
+        edges = self._edges()
+        sides = [self._stepped(edges[:-1]), self._stepped(edges[1:] - self.column.step * 1e-3)]
+        values = np.clip(np.stack(sides), *(self.column.bounds or (-np.inf, np.inf)))
+        return np.pad(values, ((0, 0), (0, self.size - self.values)), constant_values=np.nan)
+
     def _edges(self) -> NDArray[np.float64]:
         return np.asarray(self.column.bins, np.float64)
 

@@ -59,10 +59,12 @@ def grouped(counts: NDArray[np.float64], groups: Sequence[NDArray[np.int64]]) ->
 
     >>> grouped(np.array([[1.0, 2.0, 3.0]]), [np.array([0]), np.array([0, 1, 0])])
     array([[4., 2.]])
+    >>> grouped(np.array([1.0, 2.0, 3.0]), [np.array([2, 0, 1])])
+    array([2., 3., 1.])
     """
     for axis, of_axis in enumerate(groups):
         size = int(of_axis.max()) + 1
-        if size < len(of_axis):
+        if size < len(of_axis) or (np.diff(of_axis) < 0).any():  # else each is its own group
             summing = (np.arange(size)[:, None] == of_axis).astype(np.float64)
             counts = np.moveaxis(np.tensordot(summing, counts, axes=(1, axis)), 0, axis)
     return counts
@@ -87,6 +89,17 @@ class Codes:
         """Return rows of tokens as rows of codes."""
         codes = [group[tokens[:, column]] for column, group in enumerate(self.groups)]
         return np.stack(codes, axis=1).astype(np.int32)
+
+    def cut(self, column: int, classes: NDArray[np.int64]) -> Codes:
+        """Return the codes with a column's cut so that none holds tokens of two classes; levels stay as coarse."""
+        old = self.groups[column]
+        pairs, new = np.unique(np.stack([old, classes], axis=1), axis=0, return_inverse=True)
+        groups = list(self.groups)
+        groups[column] = new.reshape(-1)
+        levels = [[*level] for level in self.levels]
+        for level in levels:
+            level[column] = level[column][pairs[:, 0]]
+        return Codes(tuple(groups), tuple(map(tuple, levels)))
 
     def within(self, column: int, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distribution of a column's tokens within each of its codes, shape (codes, tokens).

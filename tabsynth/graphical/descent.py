@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabsynth.graphical.elimination import Clique, Factor, order_and_cells
+from tabsynth.graphical.zeros import Zeros
 
 Floats = NDArray[np.float64]
 GROW, SHRINK = 1.2, 0.5  # of the step, after one that was taken and one that was not
 SETTLED = 1e-4  # of the loss: when PATIENCE steps together gain less, the descent ends
 PATIENCE = 25
+NEVER = -1e6  # the log potential of a cell that is left out
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -50,24 +52,29 @@ def estimate(
     total: float,
     iterations: int = 1000,
     start: Estimate | None = None,
+    *,
+    zeros: Sequence[Zeros] = (),
 ) -> Estimate:
     """Return the model of `total` rows that is nearest to the measurements, by squares in units of their noise.
+
+    Cells that `zeros` leave out have no probability.
 
     The descent takes at most `iterations` steps from where an estimate of the first of these measurements came to, or
     from uniform columns. Exact counts are weighted as if each had noise of a hundredth of its own scatter.
     """
-    buckets = _buckets([measured.columns for measured in measurements], sizes)
+    buckets = _buckets([*(measured.columns for measured in measurements), *(zero.columns for zero in zeros)], sizes)
+    floor = _floor(zeros, buckets, sizes)
     fits = [_Fit.of(measured, buckets, sizes) for measured in measurements]
     pulls = [np.zeros(fit.counts.shape) for fit in fits]
     for place, pull in enumerate(start.pulls if start else ()):
         pulls[place] = pull
-    potentials = _potentials(fits, pulls, buckets)
+    potentials = _potentials(fits, pulls, floor)
     marginals = _marginals(buckets, potentials, total)
     loss, slopes = _loss(fits, marginals)
     step, earlier = 1 / (total * max(fit.weights.max() for fit in fits)), math.inf
     for done in range(iterations):
         moved = [pull - step * slope for pull, slope in zip(pulls, slopes, strict=True)]
-        raised = _potentials(fits, moved, buckets)
+        raised = _potentials(fits, moved, floor)
         there = _marginals(buckets, raised, total)
         new_loss, new_slopes = _loss(fits, there)
         gain = sum(
@@ -137,6 +144,11 @@ def _cells(
     return np.ascontiguousarray(np.broadcast_to(cell, [sizes[column] for column in scope])).ravel()
 
 
+def _holder(columns: Clique, buckets: Sequence[_Bucket]) -> int:
+    """Return the bucket that holds all the columns: that of the first of them to be eliminated."""
+    return next(place for place, bucket in enumerate(buckets) if bucket.column in columns)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class _Fit:
     """A measurement against the model: the bucket that holds it, and the count that every cell there belongs to."""
@@ -149,7 +161,7 @@ class _Fit:
     @classmethod
     def of(cls, measured: Measurement, buckets: Sequence[_Bucket], sizes: Sequence[int]) -> _Fit:
         """Place a measurement in the bucket of the first of its columns to be eliminated."""
-        which = next(place for place, bucket in enumerate(buckets) if bucket.column in measured.columns)
+        which = _holder(measured.columns, buckets)
         cell = _cells(measured.columns, (*buckets[which].parents, buckets[which].column), sizes, measured.groups)
         exact = 0.01 * math.sqrt(max(float(measured.counts.mean()), 1.0))
         weights = np.broadcast_to(1 / np.maximum(measured.scale, exact) ** 2, measured.counts.shape).ravel()
@@ -178,11 +190,25 @@ def _marginals(buckets: Sequence[_Bucket], potentials: Sequence[Floats], total: 
     return found
 
 
-def _potentials(fits: Sequence[_Fit], pulls: Sequence[Floats], buckets: Sequence[_Bucket]) -> list[Floats]:
-    """Return every bucket's log potentials: the sum of what its measurements pull."""
+def _floor(zeros: Sequence[Zeros], buckets: Sequence[_Bucket], sizes: Sequence[int]) -> list[Floats]:
+    """Return every bucket's log potentials before anything pulls: 0, and far below where a cell is left out.
+
+    NEVER is no infinity, so that sums and differences stay numbers; its exponential is 0 all the same.
+    """
     logs = [np.zeros(bucket.shape) for bucket in buckets]
+    for zero in zeros:
+        which = _holder(zero.columns, buckets)
+        scope = (*buckets[which].parents, buckets[which].column)
+        left_out = ~zero.allowed.ravel()[_cells(zero.columns, scope, sizes, None)]
+        logs[which][left_out.reshape(buckets[which].shape)] = NEVER
+    return logs
+
+
+def _potentials(fits: Sequence[_Fit], pulls: Sequence[Floats], floor: Sequence[Floats]) -> list[Floats]:
+    """Return every bucket's log potentials: the floor and the sum of what its measurements pull."""
+    logs = [log.copy() for log in floor]
     for fit, pull in zip(fits, pulls, strict=True):
-        logs[fit.bucket] += pull[fit.cell].reshape(buckets[fit.bucket].shape)
+        logs[fit.bucket] += pull[fit.cell].reshape(logs[fit.bucket].shape)
     return logs
 
 

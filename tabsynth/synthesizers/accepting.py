@@ -13,8 +13,10 @@ from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tabsynth.constraints import Constraint, Dependency, Sum
+from tabsynth.constraints.rule import codes_of
 from tabsynth.encoding.conditions import Condition
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import ModelError
@@ -54,7 +56,7 @@ class Rules:
             frame = frame.assign(**{name: rule.derive(frame, columns)})
         return frame
 
-    def broken(self, frame: pd.DataFrame) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    def broken(self, frame: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
         """Return, by what it is called, which rows break each rule or condition."""
         columns = {column.name: column for column in self.schema}
         found = {f"the constraint {rule.words}": rule.broken(frame, columns) for rule in self.constraints}
@@ -64,8 +66,7 @@ class Rules:
 def settled(schema: Schema, draw: Draw) -> tuple[Constraint, ...]:
     """Return the schema's constraints, with mappings for dependencies that have none.
 
-    A mapping is what most of a fixed sample says, so it is the same whenever the model is asked; values that do not
-    come up there take the most frequent image.
+    A mapping is read from a fixed sample, so it is the same whenever the model is asked.
     """
     sample: list[pd.DataFrame] = []
 
@@ -74,13 +75,34 @@ def settled(schema: Schema, draw: Draw) -> tuple[Constraint, ...]:
             return rule
         if not sample:
             sample.append(draw(LEARNED_FROM, np.random.default_rng(0)))
-        found = dict(rule.learned(sample[0]).mapping or ())
-        levels = schema[rule.dependent].levels or ("",)
-        usual = max(levels, key=list(found.values()).count)
-        values = schema[rule.determinant].levels or ()
-        return replace(rule, mapping=tuple((value, found.get(value, usual)) for value in values))
+        texts = [schema[name].levels or () for name in rule.over]
+        codes = [codes_of(sample[0][name], values) for name, values in zip(rule.over, texts, strict=True)]
+        counts = np.zeros([len(values) for values in texts])
+        known = (codes[0] >= 0) & (codes[1] >= 0)
+        np.add.at(counts, (codes[0][known], codes[1][known]), 1)
+        return replace(rule, mapping=tuple(zip(texts[0], (texts[1][place] for place in images(counts)), strict=True)))
 
     return tuple(map(learned, schema.constraints))
+
+
+def images(counts: NDArray[np.float64]) -> list[int]:
+    """Return one image for every value, from how often they come together (values, images).
+
+    It is the one that most rows have. Where none has most, because the model does not know, the values are dealt out,
+    the most frequent first, so that the images come about as often as they did.
+
+    >>> images(np.array([[5.0, 0.0], [2.0, 2.0], [2.0, 2.0]]))
+    [0, 0, 1]
+    """
+    mass, room = counts.sum(axis=1), counts.sum(axis=0)
+    sure = counts.max(axis=1) > mass / 2
+    found = counts.argmax(axis=1)
+    np.subtract.at(room, found[sure], mass[sure])
+    for value in np.argsort(-mass, kind="stable"):
+        if not sure[value]:
+            found[value] = np.argmax((counts[value] + LEAST_SHARE) * np.maximum(room, LEAST_SHARE))
+            room[found[value]] -= mass[value]
+    return [int(place) for place in found]
 
 
 def accepted(draw: Draw, rows: int, rng: np.random.Generator, rules: Rules) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from tabsynth.encoding.encoder import Encoder
 from tabsynth.graphical.coarsening import codes_of
 from tabsynth.graphical.descent import Estimate
 from tabsynth.graphical.elimination import conditionals
+from tabsynth.graphical.zeros import structure_of
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
@@ -75,7 +76,7 @@ class Marginals:
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins_of(table.schema, ledger))
         tokens = Encoder(known.schema).encode(table.private).tokens
         model = self.learn(known, tokens, ledger, secret, progress)
-        return MarginalsSampler(known.schema, model.chain, model.within)
+        return MarginalsSampler(known.schema, model.chain, model.within, model.keeps)
 
     def learn(
         self,
@@ -95,14 +96,19 @@ class Marginals:
         encoder, unit = Encoder(known.schema), known.schema.unit.rows
         measured = partial(one_way, share=own.one_way, rows_per_unit=unit, ledger=ledger, secret=secret)
         ones = measured(private, encoder.sizes, encoder.names)
-        codes = codes_of(known.schema.modelled, ones, own._codes(known.schema, ledger))
-        study = Study(codes.apply(private), codes, encoder.names, known.rows, unit, ledger, secret)
-        whole = 1 - self.discovery if share is None else share
         place = _place(encoder.names, known.schema.target)
+        codes = codes_of(known.schema.modelled, ones, own._codes(known.schema, ledger))
+        beside = [query.columns for query in with_target(len(ones), place)]
+        held = structure_of(known.schema.constraints, encoder.codecs, codes, beside, self.cells)
+        codes = held.codes
+        study = Study(
+            codes.apply(private), codes, encoder.names, known.rows, unit, ledger, secret, held.zeros, held.links
+        )
+        whole = 1 - self.discovery if share is None else share
         model = own._learn(study, ones, place, progress, whole, closes=share is None)
         progress(self.rounds + 2, self.rounds + 2, {})
         within = tuple(codes.within(column, one.probabilities()) for column, one in enumerate(ones))
-        return Graphical(tuple(conditionals(model.factors, codes.sizes)), codes, within)
+        return Graphical(tuple(conditionals(model.factors, codes.sizes)), codes, within, held.keeps)
 
     def _scaled(self, share: float) -> Self:
         """Return the settings whose shares after `discovery` sum to `share` in the same proportions."""
@@ -145,7 +151,7 @@ class Marginals:
         columns = len(ones)
         links = columns - 1 - (target is not None)  # of a tree over all columns but the target
         study.add_one_way(ones)
-        beside = with_target(columns, target)
+        beside = study.beside(target)
         study.measure(beside, self.target)
         taste = Taste(target, self.target_bonus, self.cells)
         choose = partial(study.choose, epsilon=self._epsilon(study, links), taste=taste)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.constraints import Constraint
 from tabsynth.encoding.conditions import Allowed
 from tabsynth.encoding.domain import inside
 from tabsynth.encoding.encoder import Encoder
@@ -27,18 +28,28 @@ from tabsynth.synthesizers.base import Arrays, Sampler
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Graphical:
-    """A fitted graphical model: columns' codes drawn one after the other, and each code's tokens (codes, tokens)."""
+    """A fitted graphical model: columns' codes drawn one after the other, and each code's tokens (codes, tokens).
+
+    `keeps` are the constraints that its rows keep by themselves.
+    """
 
     chain: tuple[Conditional, ...]
     codes: Codes
     within: tuple[NDArray[np.float64], ...]
+    keeps: tuple[Constraint, ...] = ()
 
 
 class MarginalsSampler(Sampler):
     """Draws codes column by column from conditional tables, and then each code's token."""
 
-    def __init__(self, schema: Schema, chain: Sequence[Conditional], within: Sequence[NDArray[np.float64]]):
-        self.schema = schema
+    def __init__(
+        self,
+        schema: Schema,
+        chain: Sequence[Conditional],
+        within: Sequence[NDArray[np.float64]],
+        keeps: Sequence[Constraint] = (),
+    ):
+        self.schema, self.keeps = schema, tuple(keeps)
         self._encoder = Encoder(schema)
         self._chain = tuple(chain)
         self._within = tuple(within)
@@ -100,7 +111,10 @@ class MarginalsSampler(Sampler):
         """Return the chain of columns with their parents, and all tables."""
         links = [{"column": link.column, "parents": list(link.parents)} for link in self._chain]
         tables = {f"link.{place}": link.table for place, link in enumerate(self._chain)}
-        return {"chain": links}, tables | {f"within.{column}": table for column, table in enumerate(self._within)}
+        keeps = [self.schema.constraints.index(rule) for rule in self.keeps]
+        return {"chain": links, "keeps": keeps}, tables | {
+            f"within.{column}": table for column, table in enumerate(self._within)
+        }
 
     @classmethod
     def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
@@ -109,4 +123,5 @@ class MarginalsSampler(Sampler):
             Conditional(int(link["column"]), tuple(map(int, link["parents"])), arrays[f"link.{place}"])
             for place, link in enumerate(values["chain"])
         ]
-        return cls(schema, chain, [arrays[f"within.{column}"] for column in range(len(chain))])
+        keeps = [schema.constraints[place] for place in values.get("keeps", ())]
+        return cls(schema, chain, [arrays[f"within.{column}"] for column in range(len(chain))], keeps)

@@ -17,6 +17,7 @@ from tabsynth.graphical.coarsening import Codes, grouped
 from tabsynth.graphical.descent import Estimate, Measurement, estimate
 from tabsynth.graphical.elimination import Clique, Factor, conditionals, order_and_cells
 from tabsynth.graphical.sampling import sample
+from tabsynth.graphical.zeros import Zeros
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal, count_tokens
 from tabsynth.privacy.mechanisms import noisy_histogram, noisy_histograms_for_the_rest, select
@@ -50,7 +51,10 @@ class Taste:
 
 @dataclass(eq=False, slots=True)
 class Study:
-    """The private codes (n, columns) of about `total` rows, and the measurements taken so far."""
+    """The private codes (n, columns) of about `total` rows, what is known of them, and the measurements taken so far.
+
+    Known are cells that are empty, and `links`, pairs of columns that have to be measured together.
+    """
 
     private: NDArray[np.int32]
     codes: Codes
@@ -59,6 +63,8 @@ class Study:
     rows_per_unit: int
     ledger: Ledger
     secret: Secret
+    zeros: tuple[Zeros, ...] = ()
+    links: tuple[Clique, ...] = ()
     measurements: list[Measurement] = field(default_factory=list)
     taken: list[Query] = field(default_factory=list)
     counted: dict[Clique, Floats] = field(default_factory=dict)
@@ -101,7 +107,18 @@ class Study:
 
     def estimate(self, steps: int, start: Estimate | None) -> Estimate:
         """Return the model of all measurements taken so far."""
-        return estimate(self.measurements, self.codes.sizes, self.total, steps, start)
+        return estimate(self.measurements, self.codes.sizes, self.total, steps, start, zeros=self.zeros)
+
+    @property
+    def cliques(self) -> list[Clique]:
+        """The columns that the model holds together."""
+        return [*(one.columns for one in self.measurements), *(zero.columns for zero in self.zeros)]
+
+    def beside(self, target: int | None) -> list[Query]:
+        """List the queries of every column beside the target, and of the links that are not among them."""
+        found = with_target(len(self.names), target)
+        pairs = {frozenset(query.columns) for query in found}
+        return found + [Query(link) for link in dict.fromkeys(self.links) if frozenset(link) not in pairs]
 
     def weight(self, query: Query) -> float:
         """Return what a query weighs in the budget: with cells^(2/3), the absolute error of all cells is least."""
@@ -123,7 +140,7 @@ class Study:
         ]
         noise = self.ledger.sigma(share / picks) * self.rows_per_unit
         scores = partial(self._scores, queries, self._expected(model, taste), noise, taste)
-        fits = _Fits([measurement.columns for measurement in self.measurements], sizes, taste.cells)
+        fits = _Fits(self.cliques, sizes, taste.cells)
         chosen: list[Query] = []
         known: list[Floats] = []
         for _ in range(picks):

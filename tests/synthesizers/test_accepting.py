@@ -68,9 +68,7 @@ def table_of(schema, rows=400, seed=0):
         if column.bounds is not None and column.bins is None:
             low, high = column.bounds
             step = column.step or (high - low or 1.0)
-            edges = np.unique(
-                np.append(np.arange(low, high, max(round((high - low) / step / 4), 1) * step), high + step)
-            )
+            edges = np.unique([low, *np.arange(low, high, max(round((high - low) / step / 4), 1) * step), high + step])
             whole[column.name] = tuple(edges.tolist())
     complete = schema.with_columns(*(replace(c, bins=whole.get(c.name, c.bins)) for c in schema))
     encoder = Encoder(complete)
