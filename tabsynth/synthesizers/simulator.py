@@ -38,7 +38,7 @@ from tabsynth.synthesizers.calibration import Figures, Goal, Noisy, Search, cali
 from tabsynth.table import Table, read
 
 SIMULATORS = "tabsynth.simulators"
-DRY_ROWS, DRY_RUNS = 10, 8
+DRY_ROWS, DRY_RUNS = 10, 4
 LEAST_ROWS = 2  # that a table is read with
 
 Parameters = tuple[tuple[str, float, float], ...]
@@ -215,19 +215,21 @@ class Simulator:
         return SimulatorSampler(schema, simulation, accepted)
 
     def _dry_run(self, simulation: Simulation) -> None:
-        """Run the function on a few rows at both ends of its ranges and at places between them, each time twice."""
+        """Run the function on a few rows at both ends of its ranges and between them, at one place twice."""
         ranges = np.array([ends for _, *ends in self.parameters]).reshape(-1, 2)
-        inside = np.random.default_rng(self.seed).random((DRY_RUNS, len(ranges)))
-        shares = np.concatenate([np.zeros_like(inside[:1]), np.ones_like(inside[:1]), inside])
-        for values in ranges[:, 0] + shares * (ranges[:, 1] - ranges[:, 0]):
-            first, again = (
-                simulation.run(values, DRY_ROWS, np.random.default_rng(self.seed), simulation.declared) for _ in (1, 2)
+        shares = np.random.default_rng(self.seed).random((DRY_RUNS, len(ranges)))
+        inside = ranges[:, 0] + shares * (ranges[:, 1] - ranges[:, 0])
+
+        def run(values: NDArray[np.float64]) -> pd.DataFrame:
+            return simulation.run(values, DRY_ROWS, np.random.default_rng(self.seed), simulation.declared)
+
+        for values in (ranges[:, 0], ranges[:, 1], *inside):
+            rows = run(values)
+        if not rows.equals(run(values)):
+            raise InputError(
+                f"The simulator {self.simulator!r} returned other rows for the same parameters and generator; "
+                "draw everything from `rng`."
             )
-            if not first.equals(again):
-                raise InputError(
-                    f"The simulator {self.simulator!r} returned other rows for the same parameters and generator; "
-                    "draw everything from `rng`."
-                )
 
     def _goal(self, table: Table, ledger: Ledger, secret: Secret, figures: Figures) -> tuple[Schema, Goal]:
         """Return the completed schema and what to be near to, measured unless it is declared; close the ledger."""
