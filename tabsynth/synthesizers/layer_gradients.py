@@ -95,10 +95,7 @@ def clipped_sum(
     for part in _chunks(len(inputs[0]), chunk, owner):
         own = [each[part] for each in inputs]
         if math.isinf(max_grad_norm):
-            found = losses(*own)
-            kept = found[torch.isfinite(found)].sum()
-            gradients = torch.autograd.grad(kept, parameters, allow_unused=True, materialize_grads=True)
-            for p, gradient in zip(parameters, gradients, strict=True):
+            for p, gradient in zip(parameters, _plain(losses, own, parameters), strict=True):
                 totals[id(p)] += gradient
             continue
         rows = per_row(model, losses, own)
@@ -147,6 +144,17 @@ def require_exact(model: nn.Module, losses: Losses, inputs: Sequence[Tensor]) ->
 
 
 _INSTEAD = "It cannot be trained whole under a budget; with lora=8 only its adapters are."
+
+
+def _plain(losses: Losses, inputs: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> Sequence[Tensor]:
+    """Return the gradient of the summed losses, computed again without the rows whose loss is not finite."""
+    found = losses(*inputs)
+    finite = torch.isfinite(found)
+    if not bool(finite.all()):  # left out of the sum alone, they would still be in its gradient: 0 * nan is nan
+        found = losses(*(each[finite] for each in inputs)) if bool(finite.any()) else found.new_zeros(0)
+    if not len(found):
+        return [torch.zeros_like(p) for p in parameters]
+    return torch.autograd.grad(found.sum(), parameters, allow_unused=True, materialize_grads=True)
 
 
 def _squares(rows: dict[int, list[Outer | Whole]], count: int, device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from tabsynth.schema import DAY
 MISSING = "missing"
 SEPARATORS = (",", ";", " |", " /", "\n")  # what may end a value: the first that stands in none
 FEWEST = 8  # tokens that a value is given at least: enough to tell 10,000 from one another
+TRIES = 100  # numbers behind a value that would be spelled like another
 UNITS = ("words", "characters")
 _PIECES = {"words": re.compile(r"\d|[^\W\d_]+|.", re.DOTALL), "characters": re.compile(r".", re.DOTALL)}
 
@@ -148,7 +149,7 @@ def spell(speller: Speller, codecs: Sequence[Codec], tokens: int) -> Spelling:
     """Spell every cell of these columns so that no row is longer than `tokens` ids, in the speller's own ids.
 
     A value that is too long is cut, and numbered where that would make two alike. Raises InputError as `require_room`
-    does, and ModelError when the speller has nothing left to end a value with.
+    does, and ModelError when the speller has nothing left to end a value with, or cannot tell values apart.
     """
     names = [codec.column.name for codec in codecs]
     require_room(speller, names, tokens)
@@ -189,7 +190,8 @@ def texts(codec: Codec) -> tuple[str, ...]:
         found = tuple(column.levels or ())
     else:
         edges = np.asarray(column.bins, np.float64)
-        tops = [*edges[1:-1], np.nextafter(edges[-1], np.inf)]
+        last = edges[-1] if column.step else np.nextafter(edges[-1], np.inf)  # which belongs to the last bin
+        tops = [*edges[1:-1], last]
         date = column.kind == "datetime"
         found = tuple(
             _moment(low, column.step == DAY) if date else np.format_float_positional(roundest(low, high), trim="-")
@@ -216,7 +218,10 @@ def _spelled(speller: Speller, found: Sequence[str], room: int) -> tuple[tuple[i
     taken: set[tuple[int, ...]] = set()
     result = []
     for place, text in enumerate(found):
-        spelled = next(each for each in _candidates(speller, text, place, room) if each not in taken)
+        candidates = islice(_candidates(speller, text, place, room), TRIES)
+        spelled = next((each for each in candidates if each not in taken), None)
+        if spelled is None:
+            raise ModelError("The model's tokenizer spells different values alike, numbered ones too.")
         taken.add(spelled)
         result.append(spelled)
     return tuple(result)
