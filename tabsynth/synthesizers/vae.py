@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from tabsynth import _check
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, ModelError
+from tabsynth.privacy.checkpoint import Randomness, Stateful, keep, taken_up
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
@@ -146,7 +147,7 @@ class VAE:
     beta: float = 1.0
     free_bits: float = 0.05
     latent: int = 32
-    width: int = 256
+    width: int = 128
     depth: int = 2
     bins: int = 32
     weight_floor: float = 2e-3  # smallest expected share that scales a marginal's cell
@@ -256,27 +257,43 @@ class _Training:
         """Take all steps: on marginals, on dreams, on rows; `epsilon` was charged and is shown as it is."""
         settings, steps = self.settings, dpsgd.settings.steps
         before = settings.warm_steps + settings.dream_steps
-        self.descend(self.model.writer, self.mismatch, settings.warm_steps)
-        self.descend(self.model.reader, self.dream_loss, settings.dream_steps)
+
+        def told(step: int) -> None:
+            progress(step, before + steps, {"epsilon": epsilon})
+
+        self.descend(self.model.writer, self.mismatch, range(settings.warm_steps), "decoder on marginals", told)
+        self.descend(self.model.reader, self.dream_loss, range(settings.warm_steps, before), "encoder on dreams", told)
         self.averaged.load_state_dict(self.model.state_dict())
-        rate = settings.rate if dpsgd.noise_multiplier > 0 else settings.free_rate
-        for step, batch in enumerate(dpsgd.batches(), start=1):
-            self.step(dpsgd, batch, private, rate * _rate(step / steps))
-            if dpsgd.noise_multiplier > 0 or step % 20 == 0 or step == steps:
-                progress(before + step, before + steps, {"epsilon": epsilon})
+        noisy = dpsgd.noise_multiplier > 0
+        rate = settings.rate if noisy else settings.free_rate
+        for batch in dpsgd.batches(model=self.model, averaged=self.averaged, public=Randomness(self.rng)):
+            self.step(dpsgd, batch, private, rate * _rate(batch.step / steps))
+            if noisy or batch.step % 20 == 0 or batch.step == steps:
+                told(before + batch.step)
         _require_finite(self.averaged.parameters())
 
-    def descend(self, parameters: Sequence[nn.Parameter], loss_of: Any, steps: int) -> None:
-        """Take steps on a loss that reads no row."""
+    def descend(
+        self,
+        parameters: Sequence[nn.Parameter],
+        loss_of: Callable[[], Tensor],
+        steps: range,
+        name: str,
+        told: Callable[[int], None],
+    ) -> None:
+        """Take steps on a loss that reads no row; `name` is what a checkpoint calls them."""
         optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.99))
-        for step in range(1, steps + 1):
-            loss = loss_of()
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        carried: dict[str, Stateful] = {"model": self.model, "steps": optimizer, "public": Randomness(self.rng)}
+        for step in range(taken_up(name, carried), len(steps)):
+            keep(name, step, carried)
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss_of(), parameters), strict=True):
                 parameter.grad = gradient
             nn.utils.clip_grad_norm_(parameters, 10.0)
-            optimizer.param_groups[0]["lr"] = self.settings.warm_rate * _rate(step / steps)
+            optimizer.param_groups[0]["lr"] = self.settings.warm_rate * _rate((step + 1) / len(steps))
             optimizer.step()
+            if step % 20 == 0:
+                told(steps[step])
         optimizer.zero_grad(set_to_none=True)
+        keep(name, len(steps), carried, last=True)
         _require_finite(parameters)
 
     def mismatch(self) -> Tensor:

@@ -17,6 +17,7 @@ from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.synthesizers.ctgan import CTGAN
 from tabsynth.synthesizers.model import Model, fit
 from tabsynth.synthesizers.rows import Rows
+from tabsynth.synthesizers.vae import VAE
 from tabsynth.testing import awkward_table
 
 DATA = b"the table's digest"
@@ -34,6 +35,7 @@ FAMILIES = [
         generator_batch=32,
         critic_widths=(16,),
     ),
+    VAE(steps=6, batch=32, warm_steps=2, dream_steps=2, match_rows=16, width=8, depth=1, latent=4),
 ]
 
 
