@@ -1,13 +1,17 @@
-"""What the row transformer's tables are worth, what a fit takes, and what a private step costs beside another.
+"""What the row transformer's tables are worth, and where its time goes.
 
     python benchmarks/rows_quality.py --data DIR --judge JUDGE.py [--only adult] [--epsilon 1] [--seeds 3]
-    python benchmarks/rows_quality.py --steps
+        [--set NAME=VALUE ...]
+    python benchmarks/rows_quality.py --data DIR --speed
 
 For each table of DIR (adult, bank, shoppers: NAME.train.csv.gz and NAME.test.csv.gz), each epsilon (0: not private) and
 each seed: drafts a schema from the training file, fits at delta 1e-5 with bins discovered and charged, samples as many
-rows, and prints the figures of JUDGE.py (called as JUDGE.py TRAIN TEST SYNTHETIC TARGET, one JSON object). Seconds are
-those of the processor, which a busy machine stretches less than those of the clock. `--steps` times one thread on a
-clipped sum, a plain gradient and sampling, for rows of Adult's shape and with one column of 10 or of 529 categories.
+rows, and prints the figures of JUDGE.py (called as JUDGE.py TRAIN TEST SYNTHETIC TARGET, one JSON object). `--set`
+changes settings of the fit. Seconds are those of the processor, which a busy machine stretches less than those of the
+clock.
+
+`--speed` gives Adult one more column, of 10 or of 529 categories, and times one thread: short fits with a budget and
+without, a clipped sum against a plain gradient, and sampling.
 """
 
 from __future__ import annotations
@@ -22,24 +26,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 
 from tabsynth.drafting import draft
+from tabsynth.encoding.encoder import Encoder
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.schema import Column
 from tabsynth.synthesizers import model
 from tabsynth.synthesizers.rows import Rows
-from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
+from tabsynth.synthesizers.transformer import CHUNK, RowTransformer, clipped_sum
 from tabsynth.table import Table, read
 
 T = TypeVar("T")
 TARGETS = {"adult": "income", "bank": "y", "shoppers": "Revenue"}
 FIGURES = ("tstr", "tstr_lr", "tvd1", "tvd2", "tvd3", "c2st", "dcr_share")
-ADULT = (32, 9, 32, 16, 16, 7, 14, 6, 5, 2, 8, 10, 32, 42, 2)
 
 
 def main() -> None:
@@ -49,33 +55,39 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(TARGETS))
     parser.add_argument("--epsilon", type=float, nargs="+", default=[1.0, 8.0, 0.0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--speed", action="store_true")
     options = parser.parse_args()
-    if options.steps:
-        steps()
+    torch.set_num_threads(1)
+    if options.data is None or not (options.speed or options.judge):
+        parser.error("--data is needed, and --judge or --speed")
+    if options.speed:
+        speed(options.data)
         return
-    if options.data is None or options.judge is None:
-        parser.error("--data and --judge are needed without --steps")
+    settings = {name: _value(value) for name, _, value in (each.partition("=") for each in options.set)}
     print(f"{'table':10}{'epsilon':>8}{'seed':>5}{'fit s':>8}{'rows/s':>9}" + "".join(f"{f:>10}" for f in FIGURES))
     for name in [options.only] if options.only else TARGETS:
         for epsilon in options.epsilon:
             for seed in range(options.seeds):
-                quality(options.data, options.judge, name, epsilon, seed)
+                quality(options.data, options.judge, name, epsilon, Rows(seed=seed, **settings))
 
 
-def quality(data: Path, judge: Path, name: str, epsilon: float, seed: int) -> None:
+def quality(data: Path, judge: Path, name: str, epsilon: float, settings: Rows) -> None:
     """Print one line: a fit, a sample, and what the judge says of it."""
     train, test = (data / f"{name}.{half}.csv.gz" for half in ("train", "test"))
     table = training(train, TARGETS[name])
     ledger = Ledger(Budget(epsilon, 1e-5) if epsilon else None)
-    fit_seconds, fitted = timed(lambda: model.fit(Rows(seed=seed), table, ledger, Secret()))
-    seconds, rows = timed(lambda: fitted.sample(len(table.private), np.random.default_rng(seed)))
+    fit_seconds, fitted = timed(lambda: model.fit(settings, table, ledger, Secret()))
+    seconds, rows = timed(lambda: fitted.sample(len(table.private), np.random.default_rng(settings.seed)))
     with TemporaryDirectory() as folder:
         rows.to_csv(Path(folder) / "rows.csv", index=False)
         command = [sys.executable, judge, train, test, Path(folder) / "rows.csv", TARGETS[name]]
         found = json.loads(subprocess.run(list(map(str, command)), capture_output=True, check=True, text=True).stdout)
     figures = "".join(f"{found[figure]:10.4f}" for figure in FIGURES)
-    print(f"{name:10}{epsilon or math.inf:8g}{seed:5}{fit_seconds:8.0f}{len(rows) / seconds:9.0f}{figures}", flush=True)
+    print(
+        f"{name:10}{epsilon or math.inf:8g}{settings.seed:5}{fit_seconds:8.0f}{len(rows) / seconds:9.0f}{figures}",
+        flush=True,
+    )
 
 
 def training(path: Path, target: str) -> Table:
@@ -85,17 +97,37 @@ def training(path: Path, target: str) -> Table:
     return read(path, schema.with_columns(*columns))
 
 
-def steps() -> None:
-    """Print milliseconds per 1,000 rows and rows per second, by shape."""
-    torch.set_num_threads(1)
-    print(f"{'shape':28}{'clipped sum ms':>16}{'plain gradient ms':>19}{'ratio':>7}{'sampled rows/s':>16}")
-    for name, sizes in {"Adult": ADULT, "with 10 categories": (*ADULT, 10), "with 529": (*ADULT, 529)}.items():
-        clipped, plain, sampled = step_times(sizes)
-        print(f"{name:28}{clipped:16.0f}{plain:19.0f}{clipped / plain:7.2f}{sampled:16.0f}", flush=True)
+def speed(data: Path) -> None:
+    """Print, by the number of categories of a further column, what a fit, a gradient and a sample take."""
+    heads = ("private fit s", "plain fit s", "clipped ms", "plain ms", "rows/s")
+    print("categories" + "".join(f"{head:>15}" for head in heads))
+    adult = training(data / "adult.train.csv.gz", TARGETS["adult"])
+    for count in (None, 10, 529):
+        found = speeds(adult if count is None else with_categories(adult, count))
+        print(f"{count or 'none':<10}" + "".join(f"{each:15.1f}" for each in found), flush=True)
 
 
-def step_times(sizes: Sequence[int], rows: int = 2048, chunk: int = 512) -> tuple[float, float, float]:
-    """Return milliseconds per 1,000 rows of both gradients, the least of five each, and rows sampled per second."""
+def speeds(table: Table) -> tuple[float, ...]:
+    """Return seconds of two short fits, milliseconds per 1,000 rows of both gradients, and rows sampled per second."""
+    private, _ = timed(lambda: model.fit(Rows(steps=8), table, Ledger(Budget(1.0, 1e-5)), Secret()))
+    plain, fitted = timed(lambda: model.fit(Rows(epochs=4.0), table, Ledger(), Secret()))
+    rows = len(table.private)
+    sampled = min(timed(lambda: fitted.sample(rows, np.random.default_rng(0)))[0] for _ in range(3))
+    return private, plain, *step_times(Encoder(fitted.schema).sizes), rows / sampled
+
+
+def with_categories(table: Table, count: int) -> Table:
+    """Return the table with a column of so many categories more, the k-th as frequent as 1 / k."""
+    names = tuple(f"c{place}" for place in range(count))
+    odds = 1 / np.arange(1, count + 1)
+    drawn = np.random.default_rng(0).choice(count, len(table.private), p=odds / odds.sum())
+    column = Column("extra", "categorical", categories=names)
+    frame = table.private.assign(extra=pd.Categorical.from_codes(drawn, list(names)))
+    return read(frame, replace(table.schema, columns=(*table.schema.columns, column)))
+
+
+def step_times(sizes: Sequence[int], rows: int = 2048) -> tuple[float, float]:
+    """Return milliseconds per 1,000 rows of a clipped sum and of a plain gradient, the least of five each."""
     settings = Rows()
     transformer = RowTransformer(sizes, width=settings.width, depth=settings.depth, heads=settings.heads)
     rng = torch.Generator().manual_seed(0)
@@ -103,14 +135,20 @@ def step_times(sizes: Sequence[int], rows: int = 2048, chunk: int = 512) -> tupl
     orders = torch.arange(len(sizes)).expand(rows, len(sizes))
 
     def plain() -> None:
-        for part, order in zip(torch.split(tokens, chunk), torch.split(orders, chunk), strict=True):
+        for part, order in zip(torch.split(tokens, CHUNK), torch.split(orders, CHUNK), strict=True):
             torch.autograd.grad(transformer.losses(part, order).sum(), list(transformer.parameters()))
 
-    clipped = min(timed(lambda: clipped_sum(transformer, tokens, orders, 0.5, chunk=chunk))[0] for _ in range(5))
+    clipped = min(timed(lambda: clipped_sum(transformer, tokens, orders, 0.5))[0] for _ in range(5))
     free = min(timed(plain)[0] for _ in range(5))
-    uniform = torch.rand(4096, len(sizes), generator=rng)
-    drawn = min(timed(lambda: transformer.draw(uniform, range(len(sizes))))[0] for _ in range(5))
-    return clipped / rows * 1e6, free / rows * 1e6, len(uniform) / drawn
+    return clipped / rows * 1e6, free / rows * 1e6
+
+
+def _value(text: str) -> Any:
+    """Return a number when it is one, else the text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:

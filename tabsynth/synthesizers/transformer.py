@@ -22,6 +22,7 @@ from torch.nn import functional
 from tabsynth.privacy.clipping import clip_factors, masked
 from tabsynth.synthesizers.prefixes import Prefixes, attend, pick
 
+CHUNK = 256  # rows whose gradients are found together
 PART = 512  # prefixes that go through all blocks together: what they need stays in the processor's cache
 MULTIPLE = 4  # small matrix products are up to twice as fast on sides that are multiples of this
 
@@ -227,7 +228,7 @@ def clipped_sum(
     max_grad_norm: float,
     *,
     owner: Tensor | None = None,
-    chunk: int = 512,
+    chunk: int = CHUNK,
 ) -> list[Tensor]:
     """Return the sum over units of clipped gradients, one tensor per parameter in the model's order.
 
