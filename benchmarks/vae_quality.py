@@ -6,9 +6,9 @@
 For each table of DIR (adult, bank, shoppers: NAME.train.csv.gz and NAME.test.csv.gz), each epsilon (0: not private) and
 each seed: drafts a schema from the training file, fits at delta 1e-5 with bins discovered and charged, samples as many
 rows, and prints the figures of JUDGE.py (called as JUDGE.py TRAIN TEST SYNTHETIC TARGET, one JSON object) and how many
-latent units are active. Seconds are those of the processor, which a busy machine stretches less than those of the clock.
-`--set name=value` changes a setting. `--speed` times one thread, on rows of Adult's shape, on a whole step with clipping
-and noise and on a plain one, and on sampling.
+latent units are active. Seconds are those of the processor, which a busy machine stretches less than those of the
+clock. `--set name=value` changes a setting. `--speed` times one thread, on rows of Adult's shape, on a whole step with
+clipping and noise and on a plain one, and on sampling.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import torch
 
 from tabsynth.drafting import draft
@@ -112,7 +111,7 @@ def speed() -> None:
 
 
 def step_times(batch: int, steps: int = 8) -> tuple[float, float]:
-    """Return milliseconds of a step under DP-SGD, noise and checks included, and of a plain one; the least of several."""
+    """Return milliseconds of a step under DP-SGD, noise and checks included, and of a plain one: the least of 8."""
     settings, total = VAE(), ADULT["rows"]
     rng = torch.Generator().manual_seed(0)
     tokens = torch.stack([torch.randint(size, (total,), generator=rng) for size in sizes()], 1)
