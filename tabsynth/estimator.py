@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from tabsynth.errors import InputError
-from tabsynth.fitting import fit_intake, make_budget, make_synthesizer
+from tabsynth.fitting import fit_intake, make_budget, make_synthesizer, settle
 from tabsynth.intake import SchemaLike, take_in
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.progress import progress_bar
@@ -28,7 +28,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    model : the name of an installed synthesizer, or the settings themselves (`CTGAN(epochs=50)`).
+    model : the name of an installed synthesizer, the settings themselves (`CTGAN(epochs=50)`), or "auto".
     epsilon : the privacy budget; None fits without privacy, and the ledger says so.
     delta : the budget's delta; keep it well below one over the number of rows.
     schema : a `Schema`, plain values, or a YAML or JSON file; what is known for free.
@@ -85,6 +85,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         ledger = self.ledger if self.ledger is not None else Ledger(make_budget(self.epsilon, self.delta))
         budgeted = ledger.budget is not None
         intake = take_in(table, self.schema, budgeted=budgeted, discover=self.discover, target=target)
+        synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
         with progress_bar(synthesizer.name, show=self.progress) as report:
             self.model_ = fit_intake(intake, synthesizer, ledger, self.seed, report)
         self.ledger_ = ledger

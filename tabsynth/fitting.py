@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 from tabsynth import registry
+from tabsynth.choice import choose
 from tabsynth.errors import InputError
 from tabsynth.intake import Intake
 from tabsynth.privacy.budget import Budget, delta_warning
@@ -17,9 +18,11 @@ from tabsynth.privacy.checkpoint import Checkpoint
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
-from tabsynth.synthesizers.base import Progress, Synthesizer, silent
+from tabsynth.synthesizers.base import Progress, Sampler, Synthesizer, silent
 from tabsynth.synthesizers.model import Model, fit, settings_of
-from tabsynth.table import digest
+from tabsynth.table import Table, digest
+
+AUTO = "auto"  # as a model's name: whichever `choice.choose` says
 
 
 class PrivacyWarning(UserWarning):
@@ -74,7 +77,7 @@ def make_synthesizer(model: str | Synthesizer, seed: int | None = None, **settin
     Raises InputError naming what is installed, or the setting that a family does not have.
     """
     if isinstance(model, str):
-        family = registry.load(registry.SYNTHESIZERS, model)
+        family: Any = Auto if model == AUTO else registry.load(registry.SYNTHESIZERS, model)
         known = {field.name for field in fields(family)}
         if unknown := sorted(set(settings) - known):
             raise InputError(f"{model} has no setting {unknown[0]!r}. It has: {', '.join(sorted(known)) or 'none'}.")
@@ -83,6 +86,32 @@ def make_synthesizer(model: str | Synthesizer, seed: int | None = None, **settin
         raise InputError(f"model must be a name or a synthesizer's settings; got {type(model).__name__}.")
     seeded = seed is not None and any(field.name == "seed" for field in fields(model))
     return replace(model, seed=seed) if seeded else model
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """A synthesizer that is still to be chosen; `settle` puts a family in its place."""
+
+    seed: int | None = None
+
+    name: ClassVar[str] = AUTO
+    sampler: ClassVar[type[Sampler]] = Sampler  # type: ignore[type-abstract]
+
+    def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> NoReturn:
+        """Raise InputError: nothing was chosen yet."""
+        raise InputError("auto is no family: choose one for the table's schema first (fitting.settle).")
+
+
+def settle(synthesizer: Synthesizer, intake: Intake, *, budgeted: bool) -> tuple[Synthesizer, Intake]:
+    """Return the family that `auto` stands for, and the intake with a note of it; anything else as it is.
+
+    Public facts alone decide, so this comes before a ledger is opened.
+    """
+    if not isinstance(synthesizer, Auto):
+        return synthesizer, intake
+    choice = choose(intake.table.schema, budgeted=budgeted)
+    note = f"auto chose the model {choice.name}, because {choice.why}."
+    return make_synthesizer(choice.name, synthesizer.seed), replace(intake, notes=(*intake.notes, note))
 
 
 def make_budget(epsilon: float | None, delta: float) -> Budget | None:

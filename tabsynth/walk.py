@@ -18,7 +18,7 @@ from tabsynth import _check
 from tabsynth.charging import ChargedGate, charged_policy, check_form
 from tabsynth.drafting import draft
 from tabsynth.errors import InputError
-from tabsynth.fitting import fit_intake
+from tabsynth.fitting import fit_intake, settle
 from tabsynth.intake import SchemaLike, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Check, Verdict, default_policy, evaluate, read_policy
@@ -66,6 +66,7 @@ def fit_table(
     See `intake.take_in` for what each argument allows.
     """
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
+    synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
     return fit_intake(intake, synthesizer, open_ledger(), seed, progress)
 
 
@@ -110,10 +111,11 @@ def release_table(
         raise InputError("A gate is charged to a budget, and there is none: set epsilon, or leave the gate uncharged.")
     checks = load_policy(policy, charged=gate_share > 0)
     refuse_filters(synthesizer)
-    audited = None if canary is None else kept_audit(canary, synthesizer, budgeted, charged=gate_share > 0)
     if rows is not None:
         _check.at_least("rows", rows, 2)
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
+    synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
+    audited = None if canary is None else kept_audit(canary, synthesizer, budgeted, charged=gate_share > 0)
     splitting, sampling, judging = np.random.default_rng(seed).spawn(3)
     secret = Secret() if budgeted or seed is None else Secret.fixed(seed)
     bounded = bound_contributions(intake.table, secret)

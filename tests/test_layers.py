@@ -16,7 +16,7 @@ import tabsynth
 LAYERS = (
     ("errors", "_check", "registry", "constraints"),
     ("schema", "files"),
-    ("table", "datasets", "sdv_metadata"),
+    ("table", "datasets", "sdv_metadata", "choice"),
     ("privacy", "encoding", "drafting", "schema_file"),
     ("training", "intake", "progress", "graphical"),
     ("synthesizers", "metrics"),
