@@ -29,6 +29,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Progress, Sampler, silent
+from tabsynth.synthesizers.marginals_limits import refuse_oversized
 from tabsynth.synthesizers.marginals_sampler import Graphical, MarginalsSampler
 from tabsynth.synthesizers.marginals_study import Query, Study, Taste, with_target
 from tabsynth.table import Table
@@ -69,9 +70,12 @@ class Marginals:
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Measure and estimate; see `Synthesizer.fit`.
 
-        Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
+        Raises ModelError, before anything is charged, when noise would drown the declared number of rows, a table of
+        the model would pass its cap, or the columns are more than memory holds.
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
+        most = self._codes(table.schema, ledger)[0]
+        refuse_oversized(table.schema.modelled, table.schema.target, most, self.cells)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins_of(table.schema, ledger))
         tokens = Encoder(known.schema).encode(table.private).tokens

@@ -152,6 +152,33 @@ def test_no_table_of_the_model_is_larger_than_its_cap():
     assert max(table.size for name, table in arrays.items() if name.startswith("link")) <= 2000
 
 
+OVERSIZED = {
+    "beside the target": (
+        [
+            Column("t", "categorical", categories=tuple("abcd"), roles=("target",)),
+            Column("n", "integer", bounds=(0, 99)),
+        ],
+        {"cells": 95},
+        r"may have 95 cells, and column 'n' beside the target 't' needs 96\. Raise cells, or take fewer codes than 24",
+    ),
+    "by itself": ([Column("n", "integer", bounds=(0, 99), nullable=True)], {"cells": 24}, r"column 'n' needs 25\."),
+    "too many pairs": (
+        [Column(f"c{i}", "integer", bounds=(0, 99)) for i in range(2000)],
+        {},
+        r"2000 columns are more than .* would take 17 GiB, and 4 are allowed\. What would fit: 965 columns",
+    ),
+}
+
+
+@pytest.mark.parametrize(("columns", "settings", "message"), OVERSIZED.values(), ids=OVERSIZED)
+def test_more_than_the_family_can_hold_is_told_before_anything_is_charged(columns, settings, message):
+    ledger = Ledger(Budget(8.0, 1e-5))
+    with pytest.raises(ModelError, match=message):
+        Marginals(**settings).fit(sealed(Schema(tuple(columns), rows=10**7)), ledger, Secret())
+    assert ledger.charges == ()
+    assert not ledger.closed
+
+
 # ---------------------------------------------------------------------------------------------------------- the study
 
 
