@@ -59,7 +59,8 @@ class LanguageModel:
     @property
     def remembered(self) -> int:
         """The numbers that are kept of each id while rows are read: its keys and values."""
-        return 2 * int(self._config.hidden_size) * int(self._config.num_hidden_layers)
+        width, depth = getattr(self._config, "hidden_size", 1024), getattr(self._config, "num_hidden_layers", 24)
+        return 2 * int(width) * int(depth)
 
     def logits(self, ids: Tensor) -> Tensor:
         """Return logits (rows, places, vocabulary) for what follows each of the ids (rows, places)."""
@@ -186,9 +187,13 @@ def pretrained(name: str, *, lora: int, seed: int) -> tuple[LanguageModel, Pretr
     folder = find(name)
     with _quiet(), _named(name):
         speller = PretrainedSpeller(AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    if lora:
-        return LanguageModel(*_adapted(name, lora, seed)), speller
-    return LanguageModel(_weights_of(name)), speller
+    model = LanguageModel(*_adapted(name, lora, seed)) if lora else LanguageModel(_weights_of(name))
+    after = model.net.get_output_embeddings()  # type: ignore[operator]
+    if len(getattr(after, "weight", ())) != model.size or len(speller.pieces) > model.size:
+        raise ModelError(
+            f"The pretrained model {name!r} has not one input and one output for each id of its tokenizer."
+        )
+    return model, speller
 
 
 def require_extra(lora: int) -> None:

@@ -157,5 +157,5 @@ def test_layers_of_another_kind_are_refused_by_name():
     shape = {"vocab_size": SIZE, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
     with torch.random.fork_rng(devices=[]):
         net = LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=2, num_key_value_heads=1))
-    with pytest.raises(ModelError, match="LlamaRMSNorm have weights of a form that is not known.*lora=8"):
+    with pytest.raises(ModelError, match=r"LlamaRMSNorm have weights of a form that is not known.*lora=8"):
         clipped_sum(net, lambda own: net(input_ids=own).logits.sum((1, 2)), [ids_of()], 1.0)

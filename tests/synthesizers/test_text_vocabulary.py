@@ -86,7 +86,7 @@ def test_without_such_a_sign_the_tokenizer_is_refused():
 
 
 def test_a_tokenizer_that_tells_no_values_apart_is_refused():
-    with pytest.raises(ModelError, match="spells .* alike"):
+    with pytest.raises(ModelError, match=r"spells .* alike"):
         spell(Unknowing(), (codec(levels=("a", "b", "c")),), 60)
 
 
