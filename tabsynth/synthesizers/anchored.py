@@ -93,6 +93,14 @@ class AnchoredTransformer(RowTransformer):
             total = total + functional.cross_entropy(own + base, tokens[:, column], reduction="none")
         return total
 
+    def anchored_losses(self, tokens: Tensor) -> Tensor:
+        """Return each row's negative log-likelihood under the anchor alone, in nats, shape (rows,)."""
+        total = torch.zeros(len(tokens))
+        for column in range(len(self.sizes)):
+            base = self._base(column, tokens)
+            total = total + functional.cross_entropy(base, tokens[:, column], reduction="none")
+        return total
+
     @torch.no_grad()
     def rows_of_its_own(self, count: int, rng: np.random.Generator) -> Tensor:
         """Return about what the model would draw, (count, columns), at the price of a forward pass.
@@ -100,8 +108,7 @@ class AnchoredTransformer(RowTransformer):
         The anchor's rows, drawn again by how much likelier the model holds each of them than the anchor does.
         """
         tokens = self.anchor.sample(count, rng)
-        columns = range(len(self.sizes))
-        anchored = sum(functional.cross_entropy(self._base(c, tokens), tokens[:, c], reduction="none") for c in columns)
+        anchored = self.anchored_losses(tokens)
         ladder = (anchored - self.losses(tokens, self.orders(count))).double().softmax(0).cumsum(0)
         places = torch.from_numpy((np.arange(count) + rng.random()) / count)
         return tokens[torch.searchsorted(ladder, places).clamp(max=count - 1)]

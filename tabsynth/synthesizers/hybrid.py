@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabsynth import _check
+from tabsynth.encoding.domain import inside
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, ModelError
 from tabsynth.graphical.elimination import Conditional
@@ -54,16 +55,26 @@ class HybridSampler(Sampler):
         tokens = torch.cat([self._model.drawn(size, source) for size in sizes])
         return self._encoder.decode(tokens.numpy().astype(np.int32), rng)
 
-    @torch.no_grad()
     def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Return the log of each row's probability in nats, shape (rows,).
 
-        A row counts as its cells: a number as its bin, wherever it lies within. Raises SchemaError when a value lies
-        outside its column's domain.
+        A row counts as its cells: a number as its bin, wherever it lies within. Minus infinity stands for a row with a
+        value outside of its column's domain, which cannot be drawn.
         """
-        tokens = torch.from_numpy(self._encoder.encode(frame).tokens).long()
-        parts = [self._model.losses(part, self._model.orders(len(part))) for part in torch.split(tokens, BLOCK)]
-        return np.asarray(-torch.cat(parts).double().numpy() if len(tokens) else np.zeros(0))
+        return self._likelihood(frame, lambda tokens: self._model.losses(tokens, self._model.orders(len(tokens))))
+
+    def anchored(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the same under the graphical model alone: what training began with."""
+        return self._likelihood(frame, self._model.anchored_losses)
+
+    @torch.no_grad()
+    def _likelihood(self, frame: pd.DataFrame, losses: Callable[[Tensor], Tensor]) -> NDArray[np.float64]:
+        known = inside(frame, self._encoder)
+        tokens = torch.from_numpy(self._encoder.encode(frame[known].reset_index(drop=True)).tokens).long()
+        found = np.full(len(frame), -np.inf)
+        if len(tokens):
+            found[known] = -torch.cat([losses(part) for part in torch.split(tokens, BLOCK)]).double().numpy()
+        return found
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Return the anchor's tables, the transformer's shape and its weights."""
@@ -109,24 +120,24 @@ class Hybrid:
     """
 
     discovery: float = 0.10
-    marginals: float = 0.60
+    marginals: float = 0.75
     bins: int = 64
     pairs: int = 15
     rounds: int = 3
     iterations: int = 1000
     cells: int = 20_000
-    steps: int = 60
-    batch: int = 8192
-    rate: float = 3e-3
-    average: float = 0.95
+    steps: int = 30
+    batch: int = 2048
+    rate: float = 4e-3
+    average: float = 0.9
     max_grad_norm: float = 0.5
-    centre: int = 2048
+    centre: int = 1024
     epochs: float = 16.0
     free_batch: int = 256
     free_rate: float = 3e-3
     free_average: float = 0.995
     width: int = 64
-    depth: int = 2
+    depth: int = 1
     heads: int = 2
     seed: int = 0
 

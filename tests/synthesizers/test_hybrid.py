@@ -190,6 +190,7 @@ def test_what_no_pair_shows_is_learned_after_the_marginals():
     held = sampler.log_likelihood(parity(seed=1).private).mean()
     truth = 2 * math.log(0.5) + 0.95 * math.log(0.95) + 0.05 * math.log(0.05)
     assert 3 * math.log(0.5) < truth - 0.05 < held < truth + 0.05
+    assert sampler.anchored(table.private).mean() == pytest.approx(3 * math.log(0.5), abs=0.05)
 
 
 def test_a_budget_is_split_as_told_and_spent():
