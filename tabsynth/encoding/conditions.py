@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,38 @@ def conditions_of(given: Mapping[str, Any] | None, schema: Schema) -> tuple[Cond
     except SchemaError as error:
         raise InputError(f"The conditions contradict a constraint. {error}") from None
     return found
+
+
+def given_from_texts(texts: Sequence[str], schema: Schema) -> dict[str, Any]:
+    """Read conditions of a command line: `column=value`, `number=low..high`, `category=one|another`, `column=`.
+
+    Either end of a range may be left out; nothing after the sign means missing. Raises InputError for a text without a
+    sign, and for one that does not begin with a column's name.
+
+    >>> schema = Schema((Column("income", "categorical", categories=("<=50K", ">50K")), Column("age", "integer")))
+    >>> given_from_texts(["income=>50K", "age=30..40"], schema)
+    {'income': '>50K', 'age': ('30', '40')}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        names = [name for name in schema.names if text.startswith(f"{name}=")]
+        if not names:
+            known = ", ".join(column.name for column in schema.modelled)
+            raise InputError(f"A condition is COLUMN=VALUE; got {text!r}. Columns: {known}.")
+        name = max(names, key=len)
+        found[name] = _from_text(schema[name], text[len(name) + 1 :])
+    return found
+
+
+def _from_text(column: Column, text: str) -> Any:
+    """Return what stands after the sign as `conditions_of` takes it."""
+    if text == "":
+        return None
+    if column.numeric:
+        low, dots, high = text.partition("..")
+        return (low or None, high or None) if dots else text
+    values = text.split("|")
+    return text if len(values) == 1 or text in (column.levels or ()) else values
 
 
 def _silenced(schema: Schema, conditions: tuple[Condition, ...]) -> list[Any]:

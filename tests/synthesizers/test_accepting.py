@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum
+from tabsynth.encoding.conditions import given_from_texts
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, ModelError, SchemaError
 from tabsynth.privacy.budget import Budget
@@ -311,6 +312,36 @@ def test_conditions_hold_together_with_rules(ruled, family, name):
         else:
             expected = {"true": True, "1970-01-04": pd.Timestamp("1970-01-04")}.get(value, value)
             assert (series == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["state=TX", "a=3..5"], {"state": "TX", "a": ("3", "5")}),
+        (
+            ["state=TX|CA", "b=..2.5", "in=1970-01-04.."],
+            {"state": ["TX", "CA"], "b": (None, "2.5"), "in": ("1970-01-04", None)},
+        ),
+        (["out=", "ill=true", "a=7"], {"out": None, "ill": "true", "a": "7"}),
+    ],
+)
+def test_conditions_of_a_command_line(ruled, texts, expected):
+    fit = ruled["independent"]
+    assert given_from_texts(texts, fit.schema) == expected
+    assert len(fit.sample(5, np.random.default_rng(0), expected)) == 5
+
+
+@pytest.mark.parametrize("text", ["state", "town=x", "=", "stat=TX"])
+def test_a_text_that_is_no_condition(ruled, text):
+    with pytest.raises(InputError, match=r"A condition is COLUMN=VALUE; got .*Columns: city, state"):
+        given_from_texts([text], ruled["independent"].schema)
+
+
+def test_the_longest_name_before_a_sign_is_the_column():
+    levels = ("b", "c=d", "x|y")
+    schema = Schema(tuple(Column(name, "categorical", categories=levels) for name in ("a", "a=b")))
+    assert given_from_texts(["a=b=c=d"], schema) == {"a=b": "c=d"}
+    assert given_from_texts(["a=x|y"], schema) == {"a": "x|y"}
 
 
 @pytest.mark.slow
