@@ -215,6 +215,8 @@ def _taped(model: nn.Module) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]
     tape: list[tuple[nn.Module, Tensor, Tensor]] = []
 
     def note(layer: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        if len(given) != 1 or not isinstance(output, Tensor):
+            raise ModelError(f"A layer of kind {type(layer).__name__} has not one input and one output. {_INSTEAD}")
         tape.append((layer, given[0], output))
 
     owners = [m for m in model.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]

@@ -151,6 +151,20 @@ def test_an_input_that_rows_share_is_refused():
         clipped_sum(model.net, losses, [ids], 1.0)
 
 
+def test_a_layer_of_several_inputs_is_refused():
+    class Between(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Bilinear(2, 2, 1)
+
+        def forward(self, x):
+            return self.layer(x, x)
+
+    net = Between()
+    with pytest.raises(ModelError, match="Bilinear has not one input and one output"):
+        clipped_sum(net, lambda x: net(x).sum(1), [torch.ones(3, 2)], 1.0)
+
+
 def test_layers_of_another_kind_are_refused_by_name():
     from transformers import LlamaConfig, LlamaForCausalLM
 
