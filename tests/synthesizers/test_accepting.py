@@ -189,6 +189,8 @@ def domains(draw, name):
     if kind == "datetime":
         return Column(name, kind, nullable=nullable, bounds=(bounds[0] * DAY, bounds[1] * DAY))
     decimals = draw(st.sampled_from([None, 0, 2])) if kind == "float" else None
+    if kind == "float" and decimals is None:
+        bounds = (bounds[0], bounds[1] + 0.5)
     return Column(name, kind, nullable=nullable, bounds=bounds, decimals=decimals)
 
 
