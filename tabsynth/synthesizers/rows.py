@@ -113,8 +113,8 @@ class Rows:
     `steps`, `batch`, `rate`, `average`, `max_grad_norm` and `bins` count under a budget; without one `epochs` passes
     are made in batches of `free_batch` with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share of
     rows that are trained on in an order of their own; the others are read in `order`, in which rows are sampled too:
-    that of the "schema", or the columns with the fewest tokens first ("fewest"), where many rows begin alike and
-    sampling is faster. `discovery` and `one_way` split the budget; training takes the rest. `device` is where it runs:
+    the columns with the fewest tokens first ("fewest"), where many rows begin alike and sampling is fast, or that of
+    the "schema". `discovery` and `one_way` split the budget; training takes the rest. `device` is where it runs:
     "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
@@ -130,7 +130,7 @@ class Rows:
     free_rate: float = 3e-3
     free_average: float = 0.995
     shuffled: float = 0.1
-    order: str = "schema"
+    order: str = "fewest"
     width: int = 64
     depth: int = 2
     heads: int = 2

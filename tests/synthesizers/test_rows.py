@@ -173,6 +173,36 @@ def test_rows_that_begin_alike_are_drawn_as_if_computed_one_by_one(monkeypatch):
     assert torch.equal(model.draw(uniform, range(5)), shared)
 
 
+def test_attention_by_places_is_softmax_attention():
+    rng = torch.Generator().manual_seed(6)
+    query, pool = torch.randn(9, 8, generator=rng), torch.randn(20, 16, generator=rng)
+    places = torch.randint(20, (9, 5), generator=rng)
+    keys, values = (pool[places][:, :, part].unflatten(2, (2, 4)) for part in (slice(8), slice(8, None)))
+    weight = (torch.einsum("rhk,rshk->rsh", query.unflatten(1, (2, 4)), keys) / 2).softmax(1)
+    expected = torch.einsum("rsh,rshk->rhk", weight, values).flatten(1)
+    torch.testing.assert_close(prefixes.attend(query, pool, places, 2), expected)
+    assert not torch.allclose(prefixes.attend(query, pool, places, 1), expected)
+
+
+def test_a_token_is_picked_where_the_cumulative_distribution_passes_the_uniform():
+    logits = torch.tensor([[0.25, 0.0, 0.5, 0.25], [0.0, 1.0, 0.0, 0.0]]).log()
+    uniform = torch.tensor([0.0, 0.2499, 0.25, 0.74, 0.76, 0.9999, 0.0, 0.9999])
+    prefix = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])
+    assert prefixes.pick(logits, prefix, uniform).tolist() == [0, 0, 2, 2, 3, 3, 1, 1]
+
+
+def test_prefixes_are_the_distinct_beginnings_of_the_rows():
+    rng = torch.Generator().manual_seed(7)
+    rows = torch.randint(3, (500, 6), generator=rng)
+    grown, begun = prefixes.Prefixes(500), torch.zeros(1, 0, dtype=torch.int64)
+    for column in range(6):
+        grown.grow(rows[:, column], 3)
+        begun = torch.cat([begun[grown.parent], grown.before[:, None]], 1)
+        assert torch.equal(begun[grown.of_row], rows[:, : column + 1])
+        distinct = len(torch.unique(rows[:, : column + 1], dim=0))
+        assert len(grown) == (distinct if distinct <= 450 else 500)
+
+
 def test_given_columns_condition_the_others():
     model = transformer_of((2, 2))
     given = {1: torch.ones(20_000, dtype=torch.int64)}
@@ -267,12 +297,12 @@ def test_an_order_that_was_trained_on_samples_the_same_distribution():
 
 
 def test_another_reading_order_is_kept_by_the_saved_sampler():
-    sampler = Rows(**QUICK | {"order": "fewest", "epochs": 3.0}).fit(dependent(), Ledger(), Secret.fixed(0))
+    sampler = Rows(**QUICK | {"order": "schema", "epochs": 3.0}).fit(dependent(), Ledger(), Secret.fixed(0))
     rows = sampler.sample(500, np.random.default_rng(0))
-    pd.testing.assert_frame_equal(rows, sampler.draw_in_order(500, np.random.default_rng(0), ["c", "a", "b", "x"]))
+    pd.testing.assert_frame_equal(rows, sampler.draw_in_order(500, np.random.default_rng(0), ["a", "b", "x", "c"]))
     loaded = RowsSampler.from_state(sampler.schema, *sampler.state())
     np.testing.assert_array_equal(loaded.log_likelihood(rows), sampler.log_likelihood(rows))
-    assert loaded.reads == ("c", "a", "b", "x")
+    assert loaded.reads == ("a", "b", "x", "c")
 
 
 def test_a_smaller_sample_is_the_beginning_of_a_larger_one(fitted):
