@@ -22,6 +22,7 @@ from tabsynth import _check, cli_audit, cli_ledger
 from tabsynth.cli_options import (
     AsJson,
     CanaryFolder,
+    Checkpoint,
     Delimiter,
     Delta,
     Discover,
@@ -101,11 +102,13 @@ def fit(
     ledger: LedgerPath = None,
     lifetime: Lifetime = None,
     delimiter: Delimiter = ",",
+    checkpoint: Checkpoint = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a synthesizer to a table and save the model."""
     from tabsynth.fitting import make_synthesizer
+    from tabsynth.privacy.checkpoint import discard
     from tabsynth.progress import progress_bar
     from tabsynth.synthesizers.model import check_new_folder
     from tabsynth.walk import fit_table
@@ -123,10 +126,13 @@ def fit(
             discover=discover,
             target=target,
             delimiter=delimiter,
+            checkpoint=checkpoint,
             seed=seed,
             progress=report,
         )
     fitted.save(output)
+    if checkpoint is not None:
+        discard(checkpoint)
     say_cost(fitted.privacy)
     people.print(f"Saved the model in [bold]{escape(str(output))}[/].")
     answer(as_json, model=str(output), ledger=str(place), privacy=summary(fitted.privacy))

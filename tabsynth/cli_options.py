@@ -29,6 +29,9 @@ Lifetime = Annotated[float | None, typer.Option("--lifetime", help="Epsilon of a
 Delimiter = Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")]
 Policy = Annotated[str | None, typer.Option("--policy", help="A policy file or an installed policy.")]
 CanaryFolder = Annotated[Path | None, typer.Option("--canary", help="A canary audit that must have held: its folder.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="A folder to take the fit up from when it was killed; private.")
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Fixes what may be fixed; noise never is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
 
@@ -53,7 +56,7 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
 
 def ledger_opener(
     table: Path, named: Path | None, lifetime: float | None, epsilon: float | None, delta: float
-) -> tuple[Path, Callable[[], Ledger]]:
+) -> tuple[Path, Callable[..., Ledger]]:
     """Return the ledger's place and what opens it for a fit, once everything else has been looked at.
 
     The ledger is checked now, with the budgets. Unless it is named it is the one beside the table.
@@ -70,7 +73,11 @@ def ledger_opener(
         said = f"{usual} is kept beside the table: neither ledger knows what is charged to the other."
         people.print(f"[yellow]Warning:[/] {escape(said)}")
     people.print(f"Ledger: [bold]{escape(str(place))}[/]{'' if known else ' (new)'}")
-    return place, lambda: Ledger.open(place, data=table, lifetime=total, budget=budget)
+
+    def opened(resumes: int | None = None) -> Ledger:
+        return Ledger.open(place, data=table, lifetime=total, budget=budget, resumes=resumes)
+
+    return place, opened
 
 
 def record_use(command: str, table: Path, named: Path | None = None) -> Path | None:

@@ -47,14 +47,14 @@ def fit_intake(
         ledger.note(note)
     if checkpoint is None:
         return fit(synthesizer, intake.table, ledger, make_secret(ledger.budget, seed), progress)
-    checkpoint.begun(ledger.number)
+    checkpoint.begun(ledger.number, ledger.budget)
     with checkpoint.active():
         secret = checkpoint.secret(seed if ledger.budget is None else None)
         return fit(synthesizer, intake.table, ledger, secret, progress)
 
 
 def open_checkpoint(
-    folder: Path | str, intake: Intake, synthesizer: Synthesizer, budget: Budget | None, seed: int | None = None
+    folder: Path | str, intake: Intake, synthesizer: Synthesizer, seed: int | None = None
 ) -> Checkpoint:
     """Return the checkpoint of this fit in `folder`, begun there when it is new; `Ledger.open` takes its `fit`.
 
@@ -64,7 +64,6 @@ def open_checkpoint(
         "tabsynth": version("tabsynth"),
         "synthesizer": synthesizer.name,
         "settings": repr(settings_of(synthesizer)),
-        "budget": repr(budget),
         "seed": seed,
         "schema": intake.table.schema.fingerprint(),
     }

@@ -18,7 +18,7 @@ from tabsynth import _check
 from tabsynth.charging import ChargedGate, charged_policy, check_form
 from tabsynth.drafting import draft
 from tabsynth.errors import InputError
-from tabsynth.fitting import fit_intake, settle
+from tabsynth.fitting import fit_intake, open_checkpoint, settle
 from tabsynth.intake import SchemaLike, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Check, Verdict, default_policy, evaluate, read_policy
@@ -51,23 +51,27 @@ class Audit:
 def fit_table(
     source: Source,
     synthesizer: Synthesizer,
-    open_ledger: Callable[[], Ledger],
+    open_ledger: Callable[[int | None], Ledger],
     *,
     budgeted: bool,
     schema: SchemaLike | None = None,
     discover: bool = False,
     target: str | None = None,
     delimiter: str = ",",
+    checkpoint: Path | str | None = None,
     seed: int | None = None,
     progress: Progress = silent,
 ) -> Model:
     """Read a table and fit a synthesizer to all of it; the ledger is opened once the table has been looked at.
 
-    See `intake.take_in` for what each argument allows.
+    See `intake.take_in` for what each argument allows. With a `checkpoint` folder the fit is taken up there when it was
+    killed; `open_ledger` is then told the number of the fit. `checkpoint.discard` the folder once the model is saved.
     """
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
-    return fit_intake(intake, synthesizer, open_ledger(), seed, progress)
+    kept = None if checkpoint is None else open_checkpoint(checkpoint, intake, synthesizer, seed)
+    ledger = open_ledger(kept.fit if kept else None)
+    return fit_intake(intake, synthesizer, ledger, seed, progress, checkpoint=kept)
 
 
 def release_table(

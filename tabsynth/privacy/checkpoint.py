@@ -33,6 +33,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tabsynth.errors import InputError
+from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.noise import Secret
 
 Answer = TypeVar("Answer")
@@ -87,13 +88,19 @@ def keep(name: str, step: int, parts: Mapping[str, Stateful], *, last: bool = Fa
         checkpoint.keep(name, step, parts, last=last)
 
 
+def discard(folder: Path | str) -> None:
+    """Remove a checkpoint's folder and all that is in it, the key first."""
+    (Path(folder) / START).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
 class Checkpoint:
     """One fit's folder. `fit` is the number that the ledger's file has given it, None before or without a file."""
 
     def __init__(self, folder: Path, start: Mapping[str, Any], every: float) -> None:
         self.folder, self.every = folder, every
         self.fit: int | None = start["fit"]
-        self.resumed = bool(start["fit"]) or (folder / ANSWERS).exists()
+        self.resumed = start["budget"] is not None
         self._start = dict(start)
         self._answers = _read_answers(folder / ANSWERS)
         self._place = 0
@@ -117,7 +124,7 @@ class Checkpoint:
         if start.get("format") != FORMAT:
             raise InputError(f"{folder}: a checkpoint of format {start.get('format')!r}; this version reads {FORMAT}.")
         if start["described"] != json.loads(json.dumps(described)):
-            raise InputError(f"{folder}: the checkpoint of a fit with other settings, budget, schema or version.")
+            raise InputError(f"{folder}: the checkpoint of a fit with other settings, schema or version.")
         if not hmac.compare_digest(code, _code(key, data)):
             raise InputError(f"{folder}: the checkpoint of a fit to another table.")
         return cls(folder, start, every)
@@ -126,9 +133,12 @@ class Checkpoint:
         """Return the fit's stream of noise from its beginning; from a known `seed` when one is given."""
         return Secret.fixed(seed) if seed is not None else Secret.kept(bytes.fromhex(self._start["key"]))
 
-    def begun(self, fit: int | None) -> None:
-        """Keep the number that the ledger's file has given the fit."""
+    def begun(self, fit: int | None, budget: Budget | None) -> None:
+        """Keep the fit's budget and its number in the ledger; InputError when the killed fit had another budget."""
+        if self.resumed and self._start["budget"] != repr(budget):
+            raise InputError(f"{self.folder}: the checkpoint of a fit with another budget.")
         self.fit = self._start["fit"] = fit
+        self._start["budget"] = repr(budget)
         _write(self.folder / START, json.dumps(self._start).encode())
 
     @contextmanager
@@ -189,11 +199,6 @@ class Checkpoint:
         os.replace(aside, place)
         self._kept = time.monotonic()
 
-    def discard(self) -> None:
-        """Remove the folder and all that is in it, the key first."""
-        (self.folder / START).unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
-
     def _state(self, name: str) -> Path:
         return self.folder / STATES / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
 
@@ -201,7 +206,8 @@ class Checkpoint:
 def _begin(folder: Path, described: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     """Make the folder and write down what the fit is and which key it has."""
     key = os.urandom(32)
-    start = {"format": FORMAT, "described": dict(described), "key": key.hex(), "data": _code(key, data), "fit": None}
+    start = {"format": FORMAT, "described": dict(described), "key": key.hex(), "data": _code(key, data)}
+    start |= {"fit": None, "budget": None}
     try:
         folder.mkdir(mode=0o700)
         _write(folder / START, json.dumps(start).encode())

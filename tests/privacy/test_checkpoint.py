@@ -1,18 +1,23 @@
 """A fit that was killed and taken up again gives the model that it would have given, and is charged once."""
 
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tabsynth import datasets
 from tabsynth.errors import InputError, LedgerError
 from tabsynth.privacy.budget import Budget
-from tabsynth.privacy.checkpoint import Checkpoint, Randomness, keep, taken_up
+from tabsynth.privacy.checkpoint import Checkpoint, Randomness, discard, keep, taken_up
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.ledger_file import show
 from tabsynth.privacy.noise import Secret
+from tabsynth.schema_file import write_schema
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.synthesizers.ctgan import CTGAN
 from tabsynth.synthesizers.model import Model, fit
@@ -51,7 +56,7 @@ def fit_with(folder: Path, synthesizer: Synthesizer, ledger_path: Path, kill_at:
     """Fit with a checkpoint and a ledger file, killed when progress is told for the `kill_at`th time."""
     checkpoint = open_checkpoint(folder)
     ledger = Ledger.open(ledger_path, data=DATA, budget=BUDGET, resumes=checkpoint.fit)
-    checkpoint.begun(ledger.number)
+    checkpoint.begun(ledger.number, ledger.budget)
     told = 0
 
     def progress(*_: object) -> None:
@@ -125,7 +130,6 @@ def test_answers_come_again_in_their_order_and_exactly(tmp_path):
     for place, answer in enumerate(given):
         first.answer(answer, why=str(place))
     again = open_checkpoint(folder)
-    assert again.resumed
     assert np.array_equal(again.answer(np.zeros((1, 2)), why="0"), given[0])
     assert [again.answer(0, why=str(place)) for place in (1, 2, 3)] == given[1:]
     assert again.answer(9, why="new") == 9
@@ -157,17 +161,17 @@ def test_the_stream_goes_on_and_is_never_read_twice(tmp_path):
 
 def test_the_folder_is_its_owner_s_and_goes_when_it_is_discarded(tmp_path):
     folder = tmp_path / "checkpoint"
-    checkpoint = open_checkpoint(folder)
+    open_checkpoint(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "checkpoint.json").stat().st_mode & 0o777 == 0o600
-    checkpoint.discard()
+    discard(folder)
     assert not folder.exists()
 
 
 @pytest.mark.parametrize(
     ("described", "data", "message"),
     [
-        ({"model": "b"}, DATA, "other settings, budget, schema or version"),
+        ({"model": "b"}, DATA, "other settings, schema or version"),
         (DESCRIBED, b"other", "a fit to another table"),
     ],
 )
@@ -175,6 +179,12 @@ def test_another_fit_s_checkpoint_is_refused(described, data, message, tmp_path)
     open_checkpoint(tmp_path / "checkpoint")
     with pytest.raises(InputError, match=message):
         Checkpoint.open(tmp_path / "checkpoint", described=described, data=data)
+
+
+def test_a_fit_with_another_budget_is_refused(tmp_path):
+    open_checkpoint(tmp_path / "checkpoint").begun(None, BUDGET)
+    with pytest.raises(InputError, match="another budget"):
+        open_checkpoint(tmp_path / "checkpoint").begun(None, Budget(3.0, 1e-5))
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"key": "00", "data": "", "format": 9}'])
@@ -189,3 +199,27 @@ def test_a_fit_that_the_ledger_does_not_have_cannot_be_taken_up(tmp_path):
     for number, budget in ((2, BUDGET), (1, Budget(3.0, 1e-5))):
         with pytest.raises(LedgerError, match="could be taken up"):
             Ledger.open(tmp_path / "ledger", data=DATA, budget=budget, resumes=number)
+
+
+def test_a_command_that_was_killed_is_started_again(tmp_path):
+    table = tmp_path / "visits.csv"
+    datasets.clinic_visits(rows=400).frame.to_csv(table, index=False)
+    files = ["--schema", tmp_path / "visits.yaml", "-o", tmp_path / "model", "--checkpoint", tmp_path / "kept"]
+    settings = ["--model", "rows", "--set", "steps=400", "--set", "batch=64", "--set", "width=8", "--set", "depth=1"]
+    write_schema(datasets.clinic_visits(rows=400).schema, tmp_path / "visits.yaml")
+    command = [sys.executable, "-m", "tabsynth.cli", "fit", table, *files, *settings, "--epsilon", "3"]
+    first = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not (tmp_path / "visits.csv.ledger").exists() or not show(tmp_path / "visits.csv.ledger")[0].closed:
+        assert first.poll() is None, "the fit was over before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    (killed,) = show(tmp_path / "visits.csv.ledger")
+    assert (tmp_path / "kept").exists()
+    assert not (tmp_path / "model").exists()
+    subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert show(tmp_path / "visits.csv.ledger") == (killed,)
+    assert (tmp_path / "model" / "model.json").exists()
+    assert not (tmp_path / "kept").exists()
