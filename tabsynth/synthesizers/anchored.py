@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tabsynth.graphical.elimination import Conditional
@@ -23,7 +23,7 @@ from tabsynth.synthesizers.transformer import MULTIPLE, Block, RowTransformer, T
 FLOOR = 1e-4  # of every conditional, spread evenly: no token is ruled out for ever
 
 
-class Anchor:
+class Anchor(nn.Module):
     """The conditionals of a graphical model of codes, as log-probabilities of tokens.
 
     `chain` draws codes, parents before children; `groups[column]` is the code of each token and `within[column]` the
@@ -36,23 +36,26 @@ class Anchor:
         groups: Sequence[NDArray[np.int64]],
         within: Sequence[NDArray[np.float64]],
     ) -> None:
+        super().__init__()
         self.chain, self.groups, self.within = tuple(chain), tuple(groups), tuple(within)
         self.order = tuple(link.column for link in chain)
         self.sizes = tuple(len(group) for group in groups)  # tokens of each column
-        self._codes = [torch.from_numpy(np.asarray(group, np.int64)) for group in groups]
         self._parents = {link.column: tuple(zip(link.parents, link.table.shape, strict=False)) for link in chain}
-        self._tables = {link.column: self._of_tokens(link) for link in chain}
+        for link in chain:  # buffers, so that they move where the model moves
+            self.register_buffer(f"table_{link.column}", self._of_tokens(link), persistent=False)
+            codes = torch.from_numpy(np.array(groups[link.column], np.int64))
+            self.register_buffer(f"codes_{link.column}", codes, persistent=False)
 
     def group(self, column: int, tokens: Tensor) -> Tensor:
         """Return which combination of the column's parents' codes each row has, shape (rows,)."""
-        found = torch.zeros(len(tokens), dtype=torch.int64)
+        found = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
         for parent, size in self._parents[column]:
-            found = found * size + self._codes[parent][tokens[:, parent]]
+            found = found * size + self.get_buffer(f"codes_{parent}")[tokens[:, parent]]
         return found
 
     def logits(self, column: int, group: Tensor) -> Tensor:
         """Return the log-probabilities of the column's tokens for such combinations, shape (rows, tokens)."""
-        return self._tables[column][group]
+        return self.get_buffer(f"table_{column}")[group]
 
     def sample(self, rows: int, rng: np.random.Generator) -> Tensor:
         """Return tokens (rows, columns) of the graphical model."""
@@ -84,18 +87,18 @@ class AnchoredTransformer(RowTransformer):
 
     def orders(self, rows: int) -> Tensor:
         """Return the order that every row is read in, shape (rows, columns)."""
-        return torch.tensor(self.anchor.order).expand(rows, -1)
+        return torch.tensor(self.anchor.order, device=self.starts.device).expand(rows, -1)
 
     def losses(self, tokens: Tensor, orders: Tensor, tape: Tape | None = None) -> Tensor:
         """Return each row's negative log-likelihood in nats, shape (rows,); `orders` must be those of `orders`."""
-        total = torch.zeros(len(tokens))
+        total = torch.zeros(len(tokens), device=tokens.device)
         for column, own, base in self._outputs(tokens, orders, tape or Untaped()):
             total = total + functional.cross_entropy(own + base, tokens[:, column], reduction="none")
         return total
 
     def anchored_losses(self, tokens: Tensor) -> Tensor:
         """Return each row's negative log-likelihood under the anchor alone, in nats, shape (rows,)."""
-        total = torch.zeros(len(tokens))
+        total = torch.zeros(len(tokens), device=tokens.device)
         for column in range(len(self.sizes)):
             base = self._base(column, tokens)
             total = total + functional.cross_entropy(base, tokens[:, column], reduction="none")
@@ -107,11 +110,11 @@ class AnchoredTransformer(RowTransformer):
 
         The anchor's rows, drawn again by how much likelier the model holds each of them than the anchor does.
         """
-        tokens = self.anchor.sample(count, rng)
+        tokens = self.anchor.sample(count, rng).to(self.starts.device)
         anchored = self.anchored_losses(tokens)
-        ladder = (anchored - self.losses(tokens, self.orders(count))).double().softmax(0).cumsum(0)
+        ladder = (anchored - self.losses(tokens, self.orders(count))).double().cpu().softmax(0).cumsum(0)
         places = torch.from_numpy((np.arange(count) + rng.random()) / count)
-        return tokens[torch.searchsorted(ladder, places).clamp(max=count - 1)]
+        return tokens[torch.searchsorted(ladder, places).clamp(max=count - 1).to(tokens.device)]
 
     def _outputs(self, tokens: Tensor, orders: Tensor, tape: Tape) -> list[tuple[int, Tensor, Tensor]]:
         """Return every column with its output and the anchor's logits, each (rows, tokens of the column)."""

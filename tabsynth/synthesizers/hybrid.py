@@ -32,6 +32,7 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.anchored import Anchor, AnchoredTransformer
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_sampler import Graphical
 from tabsynth.synthesizers.transformer import clipped_sum
@@ -114,7 +115,8 @@ class Hybrid:
     and `cells` are settings of the graphical model, see `Marginals`. `steps`, `batch`, `rate`, `average`,
     `max_grad_norm` and `centre`, the number of the model's own rows that a step is centred on (0: not at all), count
     under a budget; without one `epochs` passes are made in batches of `free_batch` with
-    `free_rate` and `free_average`.
+    `free_rate` and `free_average`. `device` is where it trains: "auto" (a GPU when there is one), "cpu", "cuda" or
+    "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -140,6 +142,7 @@ class Hybrid:
     depth: int = 1
     heads: int = 2
     seed: int = 0
+    device: str = "auto"
 
     name: ClassVar[str] = "hybrid"
     sampler: ClassVar[type[Sampler]] = HybridSampler
@@ -165,6 +168,7 @@ class Hybrid:
             _check.at_least(name, getattr(self, name), 1)
         for name in ("pairs", "centre", "seed"):
             _check.at_least(name, getattr(self, name), 0)
+        pick(self.device)
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
         if self.discovery + self.marginals >= 1:
@@ -186,7 +190,7 @@ class Hybrid:
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, progress, ledger.spent.epsilon)
         dpsgd.finish()
-        return HybridSampler(known.schema, training.averaged)
+        return HybridSampler(known.schema, training.averaged.cpu())
 
     def first(self) -> Marginals:
         """Return the settings of the graphical model."""
@@ -211,13 +215,13 @@ class _Training:
     """The moving parts of one fit."""
 
     def __init__(self, settings: Hybrid, model: AnchoredTransformer, *, private: bool) -> None:
-        self.settings, self.model, self.private = settings, model, private
+        self.device = pick(settings.device)
+        self.settings, self.model, self.private = settings, model.to(self.device), private
         self.averaged = copy.deepcopy(model)
         self.rate = settings.rate if private else settings.free_rate
         self.average = settings.average if private else settings.free_average
         decay = 0.0 if private else 0.01
         self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=decay)
-        self.rng = np.random.default_rng(settings.seed)
 
     def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge all steps: what is left of the budget."""
@@ -241,35 +245,36 @@ class _Training:
     def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> None:
         """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
         steps = dpsgd.settings.steps
-        for step, batch in enumerate(dpsgd.batches(), start=1):
-            self.step(dpsgd, batch, private, self.rate * _rate(step / steps))
-            if self.private or step % 20 == 0 or step == steps:
-                progress(step, steps, {"epsilon": epsilon})
+        for batch in dpsgd.batches(model=self.model, averaged=self.averaged):
+            self.step(dpsgd, batch, private, self.rate * _rate(batch.step / steps))
+            if self.private or batch.step % 20 == 0 or batch.step == steps:
+                progress(batch.step, steps, {"epsilon": epsilon})
         if not all(bool(torch.isfinite(p).all()) for p in self.averaged.parameters()):
             raise ModelError("The training diverged: weights are not finite. Lower rate or free_rate.")
 
     def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], rate: float) -> None:
         """Take one step on the clipped sum of a batch, and average the weights."""
-        tokens = torch.from_numpy(private[batch.rows]).long()
+        tokens = torch.from_numpy(private[batch.rows]).long().to(self.device)
         orders = self.model.orders(len(tokens))
         owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
 
         def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
             whose = None if owner is None else owner[places]
-            return clipped_sum(self.model, tokens[places], orders[places], dpsgd.settings.max_grad_norm, owner=whose)
+            at = torch.from_numpy(places).to(self.device)
+            return clipped_sum(self.model, tokens[at], orders[at], dpsgd.settings.max_grad_norm, owner=whose)
 
         self.optimizer.param_groups[0]["lr"] = rate
-        dpsgd.step(batch, sum_of(np.arange(len(tokens))), self.centring(), sum_of=sum_of)
+        dpsgd.step(batch, sum_of(np.arange(len(tokens))), self.centring(batch.step), sum_of=sum_of)
         with torch.no_grad():
             for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - self.average)
 
-    def centring(self) -> list[Tensor] | None:
-        """Return less what clipped gradients come to on average over rows of the model itself."""
+    def centring(self, step: int) -> list[Tensor] | None:
+        """Return less what clipped gradients come to on average over rows of the model itself, fresh ones each step."""
         count = self.settings.centre
         if not self.private or not count:
             return None
-        tokens = self.model.rows_of_its_own(count, self.rng)
+        tokens = self.model.rows_of_its_own(count, np.random.default_rng([self.settings.seed, step]))
         own = clipped_sum(self.model, tokens, self.model.orders(count), self.settings.max_grad_norm)
         return [total / -count for total in own]
 

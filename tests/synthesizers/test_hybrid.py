@@ -156,7 +156,7 @@ def test_centring_is_what_clipping_does_to_a_model_that_is_right_already():
     for row, weight in zip(rows, share, strict=True):
         own = clipped_sum(model, row[None], model.orders(1), 0.5)
         bias = [total + weight * each for total, each in zip(bias, own, strict=True)]
-    found = training.centring()
+    found = training.centring(1)
     size = math.sqrt(sum(float(p.square().sum()) for p in bias))
     left = math.sqrt(sum(float((p + q).square().sum()) for p, q in zip(bias, found, strict=True)))
     assert size > 0.02
@@ -217,6 +217,7 @@ def test_rows_come_in_blocks_and_repeat_with_their_seed(monkeypatch):
     [
         ({"width": 10, "heads": 3}, "width must be a multiple of heads"),
         ({"average": 1.5}, "average must lie between 0 and 1"),
+        ({"device": "gpu"}, "device must be"),
         ({"steps": 0}, "steps must be a whole number of at least 1"),
         ({"rate": math.nan}, "rate must be a finite number above 0"),
         ({"discovery": 0.6, "marginals": 0.4}, "must sum to less than 1"),
