@@ -160,11 +160,14 @@ def mostlyai(train: Any, options: argparse.Namespace, epochs: int) -> Draw:
     """Fit the autoregressive engine; under a budget a tenth of it protects values."""
     import torch
     from mostlyai.engine import TabularARGN
+    from mostlyai.engine.domain import DifferentialPrivacyConfig
 
     torch.set_num_threads(1)
     epsilon, limits = options.epsilon, {"max_epochs": float(epochs)} if epochs else {}
-    shares = {"max_epsilon": 0.9 * epsilon, "value_protection_epsilon": 0.1 * epsilon} if epsilon else None
-    private = None if shares is None else shares | {"delta": options.delta}
+    private = None
+    if epsilon is not None:
+        shares = {"max_epsilon": 0.9 * epsilon, "value_protection_epsilon": 0.1 * epsilon}
+        private = DifferentialPrivacyConfig(delta=options.delta, **shares)
     engine = TabularARGN(differential_privacy=private, random_state=options.seed, **limits)
     engine.fit(train)
     return lambda rows: engine.sample(n_samples=rows)

@@ -53,7 +53,7 @@ def test_it_is_settled_before_the_ledger_is_opened(monkeypatch, tmp_path):
     chosen = []
     monkeypatch.setattr("tabsynth.fitting.choose", lambda *facts, **more: chosen.append(0) or choose(*facts, **more))
 
-    def opened():
+    def opened(number=None):
         assert chosen == [0]
         raise KeyboardInterrupt
 
