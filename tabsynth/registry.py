@@ -1,9 +1,9 @@
 """Plug-in look-up by entry point; the built-ins come through the same door.
 
 A package adds a plug-in by declaring, in its own `pyproject.toml`, an entry point in one of the groups
-`tabsynth.synthesizers`, `tabsynth.metrics` or `tabsynth.policies`. A synthesizer's name with a colon, such as
-`sdv:ctgan`, is one of another package: what stands before the colon is an entry point of `tabsynth.bridges`, a function
-from what stands behind it to a class of settings.
+`tabsynth.synthesizers`, `tabsynth.metrics`, `tabsynth.policies` or `tabsynth.simulators`. A synthesizer's name with a
+colon, such as `sdv:ctgan`, is one of another package: what stands before the colon is an entry point of
+`tabsynth.bridges`, a function from what stands behind it to a class of settings.
 """
 
 from __future__ import annotations

@@ -108,6 +108,8 @@ def load(folder: Path | str) -> Model:
         schema = Schema.from_dict(plain["schema"])
         sampler = family.sampler.from_state(schema, plain["state"], arrays)
         return Model(sampler, plain["model"], plain["settings"], plain["privacy"])
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ModelError(
             f"{folder}: the saved model is damaged or of another version ({type(error).__name__})."
