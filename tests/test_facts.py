@@ -58,6 +58,8 @@ SITES: dict[str, dict[str, str]] = {
         "read: from_raw": RULES,
         "read: raw": RULES,
         "from_raw: raw": RULES,
+        "from_raw: private": RULES,
+        "_check_constraints: private": RULES,
         "_check_columns: raw": RULES,
         "convert: raw": RULES,
         "split: table.units": SAMPLED,
@@ -122,14 +124,6 @@ SITES: dict[str, dict[str, str]] = {
         "_Training.run: self.private": GRADIENTS,
         "_Training.step: private": GRADIENTS,
     },
-    "synthesizers/vae.py": {
-        "VAE.fit: table.private": PAIRS,
-        "VAE._measure: private": PAIRS,
-        "VAE._dpsgd: table.private": SAMPLED,
-        "VAE._dpsgd: table.units": SAMPLED,
-        "_Training.run: private": GRADIENTS,
-        "_Training.step: private": GRADIENTS,
-    },
     "synthesizers/text_rows.py": {
         "Text.fit: table.private": GRADIENTS,
         "_Training.__init__: private": GRADIENTS,
@@ -139,6 +133,14 @@ SITES: dict[str, dict[str, str]] = {
         "_Training.charge: table.units": SAMPLED,
         "_Training.run: private": GRADIENTS,
         "_Training.run: self.private": GRADIENTS,
+        "_Training.step: private": GRADIENTS,
+    },
+    "synthesizers/vae.py": {
+        "VAE.fit: table.private": PAIRS,
+        "VAE._measure: private": PAIRS,
+        "VAE._dpsgd: table.private": SAMPLED,
+        "VAE._dpsgd: table.units": SAMPLED,
+        "_Training.run: private": GRADIENTS,
         "_Training.step: private": GRADIENTS,
     },
 }
