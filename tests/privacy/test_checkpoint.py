@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.schema_file import write_schema
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.synthesizers.ctgan import CTGAN
+from tabsynth.synthesizers.hybrid import Hybrid
 from tabsynth.synthesizers.model import Model, fit
 from tabsynth.synthesizers.rows import Rows
+from tabsynth.synthesizers.text_rows import Text
 from tabsynth.synthesizers.vae import VAE
 from tabsynth.testing import awkward_table
 
@@ -41,6 +44,11 @@ FAMILIES = [
         critic_widths=(16,),
     ),
     VAE(steps=6, batch=32, warm_steps=2, dream_steps=2, match_rows=16, width=8, depth=1, latent=4),
+    Hybrid(pairs=2, rounds=1, iterations=60, cells=2000, steps=6, batch=64, centre=16, width=8, depth=1, heads=1),
+    pytest.param(
+        Text(steps=6, batch=64, warm_steps=2, width=8, depth=1, heads=1),
+        marks=pytest.mark.skipif(find_spec("transformers") is None, reason="needs the extra llm"),
+    ),
 ]
 
 
