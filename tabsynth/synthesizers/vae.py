@@ -131,17 +131,17 @@ class VAE:
     Raises InputError naming the setting that is out of range.
     """
 
-    steps: int = 100
+    steps: int = 50
     batch: int | None = None
     rate: float = 2e-3
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = 2.0
     epochs: float = 30.0
     free_batch: int = 512
-    free_rate: float = 2e-3
-    warm_steps: int = 1000
-    dream_steps: int = 300
+    free_rate: float = 4e-3
+    warm_steps: int = 800
+    dream_steps: int = 200
     warm_rate: float = 4e-3
-    match_weight: float = 50.0
+    match_weight: float = 100.0
     match_rows: int = 1024
     average: float = 0.99
     beta: float = 1.0
