@@ -7,10 +7,11 @@ between samples do not reach 0, so they are read beside their ceiling, what real
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.table import to_axis
 
 LARGEST = 1 << 20  # cells of a table of counts; above it only the cells in use are counted
+SEED = 0  # of the draw of pairs: not from `rng`, which is another one for the ceiling
+
+Item = TypeVar("Item")
 
 # a distance, its influence at every synthetic row and at every real row
 Distance = tuple[float, Floats, Floats]
@@ -55,9 +59,9 @@ class KS:
             raise NotApplicable("The table has no numeric or datetime column.")
         found = {c.name: ks(to_axis(evidence.rows[c.name], c), to_axis(evidence.reference[c.name], c)) for c in columns}
         if self.over == "mean":
-            return _mean(list(found.values()), self.level)
+            return mean_of(list(found.values()), self.level)
         worst = max(found, key=lambda name: found[name][0])
-        return _mean([found[worst]], self.level, f"column {worst!r}")
+        return mean_of([found[worst]], self.level, f"column {worst!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class TVD1:
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure."""
-        return _mean([total_variation(*cells) for cells in _cells(evidence)], self.level)
+        return mean_of([total_variation(*cells) for cells in cells_of(evidence)], self.level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class TVD2:
     """Total variation distance of pairwise marginals, averaged over pairs of columns.
 
     Cells as in `tvd1`. The distance of a pair is the largest error of any count query on the two columns. Above `pairs`
-    pairs, that many are drawn.
+    pairs, that many are drawn, and the interval is as much wider.
     """
 
     pairs: int = 150
@@ -100,15 +104,41 @@ class TVD2:
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotApplicable with a single column."""
-        cells = _cells(evidence)
-        pairs = list(combinations(range(len(cells)), 2))
-        if not pairs:
+        cells = cells_of(evidence)
+        if len(cells) < 2:
             raise NotApplicable("The table has a single column, hence no pair.")
-        note = ""
-        if len(pairs) > self.pairs:
-            note = f"{self.pairs} of {len(pairs)} pairs of columns, drawn at random"
-            pairs = [pairs[i] for i in rng.choice(len(pairs), self.pairs, replace=False)]
-        return _mean([total_variation(*joint(cells[a], cells[b])) for a, b in pairs], self.level, note)
+        pairs = drawn(list(combinations(range(len(cells)), 2)), self.pairs)
+        distances = [total_variation(*joint(cells[a], cells[b])) for a, b in pairs]
+        return mean_of(distances, self.level, of=math.comb(len(cells), 2), what="pairs of columns")
+
+
+@dataclass(frozen=True, slots=True)
+class TVD3:
+    """Total variation distance of three-way marginals, averaged over triples of columns.
+
+    Cells as in `tvd1`. Numeric columns have 20 of them, so most cells of a triple are thinly filled in both tables and
+    the distance has a high floor: read it beside its ceiling. Above `triples` triples, that many are drawn, and the
+    interval is as much wider.
+    """
+
+    triples: int = 150
+    level: float = 0.95
+    name: ClassVar[str] = "tvd3"
+    tier: ClassVar[Tier] = "fidelity"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _check.at_least("triples", self.triples, 1)
+        check_level(self.level)
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
+        """Measure; NotApplicable with fewer than three columns."""
+        cells = cells_of(evidence)
+        if len(cells) < 3:
+            raise NotApplicable("The table has fewer than three columns, hence no triple.")
+        triples = drawn(list(combinations(range(len(cells)), 3)), self.triples)
+        distances = [total_variation(*joint(joint(cells[a], cells[b]), cells[c])) for a, b, c in triples]
+        return mean_of(distances, self.level, of=math.comb(len(cells), 3), what="triples of columns")
 
 
 def ks(rows: Floats, real: Floats) -> Distance:
@@ -149,15 +179,40 @@ def joint(first: Sequence[Codes], second: Sequence[Codes]) -> tuple[Codes, Codes
     return cells[: len(rows)], cells[len(rows) :]
 
 
-def _cells(evidence: Evidence) -> list[tuple[Codes, ...]]:
+def cells_of(evidence: Evidence) -> list[tuple[Codes, ...]]:
     """Return, for each column, the cells of the synthetic and of the real rows."""
     rows, real, train = evidence.rows, evidence.reference, evidence.train
     return [binned(c, train[c.name], rows[c.name], real[c.name]) for c in evidence.columns]
 
 
-def _mean(distances: list[Distance], level: float, note: str = "") -> Estimate:
-    """Return the mean of distances over the same rows, with its interval."""
-    value = float(np.mean([distance for distance, _, _ in distances]))
+def drawn(items: list[Item], most: int) -> list[Item]:
+    """Return the items, or `most` of them drawn where there are more: the same ones for a table and for its ceiling."""
+    if len(items) <= most:
+        return items
+    return [items[i] for i in np.random.default_rng(SEED).choice(len(items), most, replace=False)]
+
+
+def mean_of(
+    distances: Sequence[Distance],
+    level: float,
+    note: str = "",
+    *,
+    of: int = 0,
+    what: str = "",
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Estimate:
+    """Return the mean of distances over the same rows, with its interval, cut at `bounds`.
+
+    Where the distances are a random part of `of` ones, the interval allows for that too (with the correction for a
+    finite population), and the note says how many of `what` were drawn and the standard error that it costs.
+    """
+    values = np.array([distance for distance, _, _ in distances])
     rows = sum(distance[1] for distance in distances) / len(distances)
     real = sum(distance[2] for distance in distances) / len(distances)
-    return from_influence(value, (np.asarray(rows), np.asarray(real)), level, (0.0, 1.0), note)
+    influences = [np.asarray(rows), np.asarray(real)]
+    if of > len(values):
+        influences.append((values - values.mean()) * math.sqrt(1 - len(values) / of))
+        cost = float(influences[-1].std() / math.sqrt(len(values)))
+        told = f"{len(values)} of {of} {what}, drawn at random, which costs a standard error of {cost:.2g}"
+        note = f"{note}; {told}" if note else told
+    return from_influence(float(values.mean()), influences, level, bounds, note)

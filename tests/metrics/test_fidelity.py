@@ -8,10 +8,10 @@ from scipy.stats import ks_2samp
 
 from tabsynth.errors import InputError
 from tabsynth.metrics import Evidence, NotApplicable
-from tabsynth.metrics.fidelity import KS, LARGEST, TVD1, TVD2, joint, ks, total_variation
+from tabsynth.metrics.fidelity import KS, LARGEST, TVD1, TVD2, TVD3, drawn, joint, ks, mean_of, total_variation
 from tabsynth.schema import Column, Schema
 
-METRICS = (KS(), KS("worst"), TVD1(), TVD2())
+METRICS = (KS(), KS("worst"), TVD1(), TVD2(), TVD3())
 
 
 def constant(evidence):
@@ -49,7 +49,7 @@ def test_cells_of_a_pair_are_the_pairs_of_cells_however_many_there_are(rng):
 def test_a_fresh_sample_scores_like_real_rows(metric, fresh, rng):
     found, ceiling = metric(fresh, rng), metric(fresh.as_real(rng), rng)
     assert found.low <= ceiling.value <= found.high
-    assert found.value < 0.2
+    assert found.value < 0.25
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -107,13 +107,49 @@ def test_questions_that_do_not_arise_say_so(rng):
         KS()(evidence, rng)
     with pytest.raises(NotApplicable, match="single column"):
         TVD2()(evidence, rng)
+    with pytest.raises(NotApplicable, match="fewer than three columns"):
+        TVD3()(evidence, rng)
     assert TVD1()(evidence, rng).value == 0
 
 
 def test_pairs_above_the_limit_are_drawn_and_the_note_says_so(fresh, rng):
-    found = TVD2(pairs=10)(fresh, rng)
-    assert found.note == "10 of 78 pairs of columns, drawn at random"
-    assert found.value == pytest.approx(TVD2()(fresh, rng).value, abs=0.1)
+    found, whole = TVD2(pairs=10)(fresh, rng), TVD2()(fresh, rng)
+    assert found.note.startswith("10 of 78 pairs of columns, drawn at random, which costs a standard error of 0.0")
+    assert found.low <= whole.value <= found.high
+    assert found.high - found.low > whole.high - whole.low
+    assert TVD3(triples=10)(fresh, rng).note.startswith("10 of 286 triples")
+
+
+def test_what_a_draw_of_pairs_costs_is_the_scatter_between_draws():
+    values = np.random.default_rng(0).random(60)
+    distances = [(value, np.zeros(2), np.zeros(2)) for value in values]
+    rng = np.random.default_rng(1)
+    orders = [[distances[i] for i in rng.permutation(60)] for _ in range(400)]
+    found = [mean_of(drawn(order, 20), 0.95, of=60, what="pairs") for order in orders]
+    assert drawn(distances, 20) == drawn(distances, 20)
+    errors = [(one.high - one.low) / 2 / 1.959964 for one in found]
+    assert np.mean(errors) / np.std([one.value for one in found]) == pytest.approx(1, abs=0.1)
+    assert mean_of(distances, 0.95, of=60, what="pairs").note == ""
+
+
+def test_total_variation_of_triples_is_that_of_tuples(rng):
+    schema = Schema(tuple(Column(name, "categorical") for name in "abc"))
+    real, rows = (pd.DataFrame(rng.choice(list("xyz"), (n, 3)), columns=list("abc")) for n in (70, 50))
+    first, second = (Counter(frame.itertuples(index=False, name=None)) for frame in (rows, real))
+    expected = sum(abs(first[key] / 50 - second[key] / 70) for key in first | second) / 2
+    assert TVD3()(Evidence(schema, real, real, rows), rng).value == pytest.approx(expected)
+
+
+def test_a_dependence_of_three_columns_shows_in_triples_only(rng):
+    schema = Schema(tuple(Column(name, "boolean") for name in "abc"))
+
+    def frame(odd):
+        a, b, c = rng.random((3, 4000)) < 0.5
+        return pd.DataFrame({"a": a, "b": b, "c": a ^ b if odd else c})
+
+    evidence = Evidence(schema, frame(True), frame(True), frame(False))
+    assert TVD2()(evidence, rng).high < 0.1
+    assert TVD3()(evidence, rng).low > 0.4
 
 
 @pytest.mark.parametrize("wrong", [lambda: KS("median"), lambda: TVD2(pairs=0), lambda: TVD1(level=2.0)])
