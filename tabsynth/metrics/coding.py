@@ -46,6 +46,22 @@ def binned(column: Column, train: pd.Series, *others: pd.Series) -> tuple[Codes,
     return tuple(cells)
 
 
+def features(frame: pd.DataFrame, columns: tuple[Column, ...]) -> Floats:
+    """Return the rows as numbers [rows, columns], missing as NaN: values of the axis, and category numbers.
+
+    For trees, which can cut category numbers anywhere; frames must come from one Evidence.
+    """
+    return np.stack([_feature(frame[column.name], column) for column in columns], axis=1)
+
+
+def _feature(series: pd.Series, column: Column) -> Floats:
+    """Return one column as numbers, missing as NaN."""
+    if column.numeric:
+        return to_axis(series, column)
+    found = codes(series, column)
+    return np.where(found < 0, np.nan, found.astype(np.float64))
+
+
 def fingerprints(frame: pd.DataFrame, columns: tuple[Column, ...]) -> NDArray[np.uint64]:
     """Return one 64-bit hash a row: equal rows get equal hashes, others differ but for a chance of about n²/2^64.
 

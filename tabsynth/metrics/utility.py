@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tabsynth import _check
-from tabsynth.metrics.coding import Codes, Floats, codes
+from tabsynth.metrics.coding import Codes, Floats, codes, features
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, auc, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.schema import Column
@@ -168,7 +168,7 @@ class Task:
 
     def _matrix(self, frame: pd.DataFrame) -> Floats:
         """Return the features as numbers, missing as NaN; trees can cut category numbers anywhere."""
-        return np.stack([_feature(frame[column.name], column) for column in self.features], axis=1)
+        return features(frame, self.features)
 
 
 def _frequent(series: pd.Series, column: Column) -> tuple[int, ...]:
@@ -176,14 +176,6 @@ def _frequent(series: pd.Series, column: Column) -> tuple[int, ...]:
     found, counts = np.unique(codes(series, column), return_counts=True)
     found, counts = found[found >= 0], counts[found >= 0]
     return tuple(int(code) for code in found[np.argsort(-counts, kind="stable")][:CLASSES])
-
-
-def _feature(series: pd.Series, column: Column) -> Floats:
-    """Return one feature as numbers, missing as NaN."""
-    if column.numeric:
-        return to_axis(series, column)
-    found = codes(series, column)
-    return np.where(found < 0, np.nan, found.astype(np.float64))
 
 
 def _boosting(kind: Any, seed: int) -> Any:
