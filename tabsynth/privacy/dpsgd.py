@@ -264,7 +264,8 @@ class DPSGD:
                 "Under a budget a step needs `sum_of`, to see that what is clipped are single units."
             )
         if sum_of is not None and self._steps & (self._steps + 1) == 0 and math.isfinite(self.settings.max_grad_norm):
-            require_sum_of_units(clipped_sum, sum_of, batch.owner, self.settings.max_grad_norm)
+            turn = self._steps.bit_length()
+            require_sum_of_units(clipped_sum, sum_of, batch.owner, self.settings.max_grad_norm, turn)
 
     def _require_divided(self) -> None:
         """Raise unless the step is the noisy sum over the public expected batch, whoever set the optimizer up."""

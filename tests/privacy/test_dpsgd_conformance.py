@@ -146,8 +146,9 @@ def test_a_sum_of_clipped_units_is_one():
     require_sum_of_units([torch.zeros(6)], sum_of, OWNER[:0], 1.0)
 
 
+@pytest.mark.parametrize("turn", [0, 1, 2])
 @pytest.mark.parametrize("clip", WRONG.values(), ids=WRONG)
-def test_what_is_no_sum_of_clipped_units_is_caught(clip):
+def test_what_is_no_sum_of_clipped_units_is_caught(clip, turn):
     total, sum_of = total_of(clip)
     with pytest.raises(ConformanceError, match="one clipped gradient for each unit"):
-        require_sum_of_units(total, sum_of, OWNER, 1.0)
+        require_sum_of_units(total, sum_of, OWNER, 1.0, turn)
