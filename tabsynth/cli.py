@@ -72,18 +72,24 @@ app.command()(cli_audit.scan)
 def schema(
     table: TablePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The schema file to write.")],
+    form: Annotated[str, typer.Option("--format", help="yaml, or sdv for the metadata of SDV.")] = "yaml",
     ledger: LedgerPath = None,
     delimiter: Delimiter = ",",
     as_json: AsJson = False,
 ) -> None:
     """Draft a schema from a table, every line marked that was read from data."""
     from tabsynth.drafting import draft
+    from tabsynth.sdv_metadata import write_sdv
 
     _require_new(output)
+    _check.one_of("--format", form, ("yaml", "sdv"))
     record_use("schema", table, ledger)
     drafted = draft(table, delimiter=delimiter)
     with _whole(output) as part:
-        part.write_text(drafted.to_yaml(), encoding="utf-8")
+        if form == "sdv":
+            write_sdv(drafted.schema, part)
+        else:
+            part.write_text(drafted.to_yaml(), encoding="utf-8")
     people.print(f"Drafted [bold]{escape(str(output))}[/]. Keeping a marked line publishes what it says: read each.")
     answer(as_json, schema=str(output), columns=len(drafted.schema.columns))
 
@@ -110,11 +116,12 @@ def fit(
     from tabsynth.fitting import make_synthesizer
     from tabsynth.privacy.checkpoint import discard
     from tabsynth.progress import progress_bar
-    from tabsynth.synthesizers.model import check_new_folder
+    from tabsynth.synthesizers.model import check_new_folder, check_saveable
     from tabsynth.walk import fit_table
 
     check_new_folder(output)
     synthesizer = make_synthesizer(model, seed, **settings_of(settings))
+    check_saveable(synthesizer)
     place, opened = ledger_opener(table, ledger, lifetime, epsilon, delta)
     with progress_bar(f"Fitting {model}") as report:
         fitted = fit_table(
@@ -134,8 +141,8 @@ def fit(
     if checkpoint is not None:
         discard(checkpoint)
     say_cost(fitted.privacy)
-    people.print(f"Saved the model in [bold]{escape(str(output))}[/].")
-    answer(as_json, model=str(output), ledger=str(place), privacy=summary(fitted.privacy))
+    people.print(f"Saved the model ({fitted.name}) in [bold]{escape(str(output))}[/].")
+    answer(as_json, model=str(output), family=fitted.name, ledger=str(place), privacy=summary(fitted.privacy))
 
 
 @app.command()
@@ -143,21 +150,28 @@ def sample(
     model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The folder of a saved model.")],
     rows: Annotated[int, typer.Option("--rows", help="How many rows.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new file: .csv or .parquet.")],
+    given: Annotated[
+        list[str] | None, typer.Option("--given", help="A condition: income=>50K, age=30..40, city=a|b, city=.")
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample synthetic rows from a saved model."""
+    from tabsynth.encoding.conditions import given_from_texts
     from tabsynth.synthesizers.model import load
     from tabsynth.table import write_rows
 
     _require_new(output)
     _check.at_least("rows", rows, 1)
     fitted = load(model)
-    drawn = fitted.sample(rows, np.random.default_rng(seed))
+    drawn = fitted.sample(rows, np.random.default_rng(seed), given_from_texts(given or [], fitted.schema))
+    accepted = drawn.attrs.get("acceptance")
+    if accepted is not None:
+        people.print(f"{accepted:.1%} of the rows that were drawn kept every constraint and condition.")
     with _whole(output) as part:
         write_rows(drawn, fitted.schema, part)
     people.print(f"Wrote {rows:,} synthetic rows to [bold]{escape(str(output))}[/].")
-    answer(as_json, rows=rows, output=str(output))
+    answer(as_json, rows=rows, output=str(output), acceptance=accepted)
 
 
 @app.command()

@@ -49,7 +49,7 @@ def canary(  # noqa: PLR0917  (a command's options are its arguments)
     """Plant canaries, fit, attack, and bound epsilon from below; exit code 3 when the bound exceeds the claim."""
     from tabsynth.audit.result import RELEASE_WARNING
     from tabsynth.audit.synthesizers import audit_synthesizer
-    from tabsynth.fitting import make_synthesizer
+    from tabsynth.fitting import make_synthesizer, settle
     from tabsynth.intake import take_in
     from tabsynth.privacy.budget import Budget
     from tabsynth.progress import progress_bar
@@ -61,6 +61,7 @@ def canary(  # noqa: PLR0917  (a command's options are its arguments)
     budget = Budget(epsilon, delta)
     record_use("canary", table, ledger)
     intake = take_in(table, schema, budgeted=True, discover=discover, delimiter=delimiter)
+    synthesizer, intake = settle(synthesizer, intake, budgeted=True)
     partial = path.with_name(f".{path.name}.runs")
     with progress_bar(f"Auditing {model}") as report:
         found = audit_synthesizer(

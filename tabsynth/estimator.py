@@ -94,14 +94,18 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self._rng = np.random.default_rng(self.seed)
         return self
 
-    def sample(self, rows: int | None = None, *, seed: int | None = None) -> pd.DataFrame:
+    def sample(
+        self, rows: int | None = None, *, given: Mapping[str, Any] | None = None, seed: int | None = None
+    ) -> pd.DataFrame:
         """Return synthetic rows, by default as many as the table is known to have, in the dtypes that `fit` saw.
+
+        `given` are conditions on columns, such as `{"income": ">50K", "age": (30, 40)}`; see `Sampler.sample`.
 
         With a `seed` here the same rows come again; without one each call continues the stream of the estimator's own.
         """
         check_is_fitted(self, "model_")
         rng = self._rng if seed is None else np.random.default_rng(seed)
-        drawn = self.model_.sample(self.schema_.rows or 1 if rows is None else rows, rng)
+        drawn = self.model_.sample(self.schema_.rows or 1 if rows is None else rows, rng, given)
         return _like(plain(drawn, self.schema_), self.dtypes_)
 
     def save(self, folder: Path | str) -> None:

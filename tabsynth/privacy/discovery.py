@@ -184,7 +184,9 @@ class _Measure:
     def _bins(self, column: Column, bins: int) -> tuple[float, ...]:
         """Return noisy-quantile bins over the column's bounds, spikes as narrow bins of their own."""
         low, high = column.bounds or (0.0, 0.0)
-        top = high + column.step if column.step or high > low else np.nextafter(high, np.inf)
+        if high == low:  # constant, which the bounds say: there is nothing to measure
+            return low, high + column.step if column.step else float(np.nextafter(high, np.inf))
+        top = high + column.step
         axis = to_axis(self.table.private[column.name], column)
         axis = axis if column.step == 0 else low + np.round((axis - low) / column.step) * column.step
         edges = grid.first_edges(low, top, column.step)
