@@ -128,7 +128,22 @@ def evaluate(
         if progress is not None:
             progress(check.metric.name)
         verdicts.append(_judge(check, views, privacy, own, ledger))
-    return tuple(verdicts)
+    return _shown(policy, verdicts)
+
+
+def _shown(policy: Sequence[Check], verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """Fail descriptive checks that stand alone: a metric that only describes cannot let a release through."""
+    describes = [bool(getattr(check.metric, "descriptive", False)) for check in policy]
+    pairs = tuple(zip(verdicts, describes, strict=True))
+    if any(verdict.passed and verdict.tier == "privacy" and not only for verdict, only in pairs):
+        return tuple(verdicts)
+    alone = "it describes and proves no privacy, and no check that measures privacy passed beside it."
+    return tuple(
+        replace(verdict, status="failed", reason=f"{verdict.reason.removesuffix('.')}; {alone}")
+        if only and verdict.passed
+        else verdict
+        for verdict, only in pairs
+    )
 
 
 def passes(verdicts: Sequence[Verdict]) -> bool:

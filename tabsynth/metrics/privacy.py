@@ -5,6 +5,8 @@ The metrics live one idea a file: `membership` (attacks of `attacks`, worth by `
 """
 
 from tabsynth.metrics.attacks import ATTACKS, DISTANCES
+from tabsynth.metrics.attribute import AttributeInference
+from tabsynth.metrics.closest import DCR, NNDR
 from tabsynth.metrics.membership import (
     Attacked,
     MembershipAdvantage,
@@ -15,15 +17,22 @@ from tabsynth.metrics.membership import (
 )
 from tabsynth.metrics.replay import ExactMatch, UniqueReplay
 from tabsynth.metrics.roc import tpr_at
+from tabsynth.metrics.wp29 import Inference, Linkability, SinglingOut
 
 __all__ = [
     "ATTACKS",
+    "DCR",
     "DISTANCES",
+    "NNDR",
     "Attacked",
+    "AttributeInference",
     "ExactMatch",
+    "Inference",
+    "Linkability",
     "MembershipAUC",
     "MembershipAdvantage",
     "MembershipTPR",
+    "SinglingOut",
     "UniqueReplay",
     "membership",
     "panel",

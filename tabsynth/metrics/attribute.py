@@ -1,0 +1,208 @@
+"""Attribute inference: whether the synthetic table tells more of a person's secret when that person was trained on.
+
+An attacker who knows all other columns of a row guesses the secret one from the synthetic table. Often the guess is
+right, for anyone: that is what the population teaches, and no leak. Guesses about training rows that are right more
+often than the same guesses about holdout rows are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from tabsynth import _check
+from tabsynth.errors import InputError
+from tabsynth.metrics.coding import Codes, Floats
+from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, check_level, difference
+from tabsynth.metrics.evidence import Evidence, Tier
+from tabsynth.metrics.neighbours import MISSING, Points, place
+from tabsynth.metrics.roc import strongest
+from tabsynth.metrics.sides import FEWEST, separate
+from tabsynth.schema import Column
+
+Truths = NDArray[np.bool_]
+Guesser = Callable[[Points, Points, Floats, bool, int], Floats]  # asked, known columns of rows, secrets, numeric, seed
+
+TOLERANCE = 0.05  # a number is guessed when it is right up to so large a share of the synthetic rows
+LEARNED = 20_000  # synthetic rows that boosting is trained on
+CLASSES = 10  # that boosting tells apart: the most frequent ones
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeInference:
+    """Share of training rows whose secret is guessed, less the same share of holdout rows.
+
+    The secret columns are `columns`, or unless given those that the schema calls sensitive, and the target. For each,
+    `attacks` guess from all other columns: `nearest` takes the value of the closest synthetic row, `boosting` learns
+    it from the synthetic rows. A number is guessed when it is within 5% of the ranks of the synthetic rows; of other
+    columns only the rows that do not hold the synthetic table's commonest value are asked, since that one is guessed
+    by anyone. The interval is Newcombe's, corrected (Bonferroni) for the number of columns and attacks, so that it
+    holds for the strongest. At most `queries` rows of each side are asked.
+    """
+
+    columns: Sequence[str] = ()
+    attacks: Sequence[str] = ("nearest", "boosting")
+    queries: int = 5000
+    level: float = 0.95
+    name: ClassVar[str] = "attribute_inference"
+    tier: ClassVar[Tier] = "privacy"
+
+    def __post_init__(self) -> None:
+        """Check the settings, and keep lists as tuples."""
+        _check.at_least("queries", self.queries, FEWEST)
+        check_level(self.level)
+        for setting in ("columns", "attacks"):
+            given = getattr(self, setting)
+            if isinstance(given, str) or len(set(given)) < len(given):
+                raise InputError(f"{setting} must be a list of names without repetitions; got {given!r}.")
+            object.__setattr__(self, setting, tuple(given))
+        if not self.attacks:
+            raise InputError(f"attacks must name one of {', '.join(GUESSERS)}.")
+        for name in self.attacks:
+            _check.one_of("attacks", name, GUESSERS)
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
+        """Measure; NotApplicable without a secret column, NotMeasured without a holdout or with few rows to ask."""
+        secrets = secret_columns(evidence, self.columns)
+        asked = Asked(evidence, self.queries, rng)
+        sizes = {column.name: asked.sizes(column) for column in secrets}
+        measured = [column for column in secrets if min(sizes[column.name]) >= FEWEST]
+        if not measured:
+            raise NotMeasured(f"It needs {FEWEST} holdout rows with a value that is not the commonest.")
+        level = 1 - (1 - self.level) / (len(measured) * len(self.attacks))
+        found, told = {}, {}
+        for column in measured:
+            for name in self.attacks:
+                hits = asked.successes(column, GUESSERS[name], rng)
+                what = f"{name}, column {column.name!r}"
+                found[what] = difference(hits, sizes[column.name], level)
+                told[what] = f"{hits[0] / sizes[column.name][0]:.1%} against {hits[1] / sizes[column.name][1]:.1%}"
+        best = max(found, key=lambda what: found[what].value)
+        skipped = len(secrets) - len(measured)
+        note = f"guessed right {told[best]}, strongest of {len(found)} attacks"
+        return strongest(found, note + (f", {skipped} columns with too few rows to ask left out" if skipped else ""))
+
+
+class Asked:
+    """Rows of both sides that an attacker asks about, beside the synthetic rows that the answers come from.
+
+    Everything is placed on the scale of the synthetic rows, which knows nothing of which side a row is on.
+    """
+
+    def __init__(self, evidence: Evidence, most: int, rng: np.random.Generator) -> None:
+        separate(evidence)
+        frames = evidence.train, evidence.unseen()
+        drawn = [frame.iloc[rng.permutation(len(frame))[:most]] for frame in frames]
+        self.columns = evidence.columns
+        self.sides = tuple(place(frame, evidence.rows, self.columns) for frame in drawn)
+        points = place(evidence.rows, evidence.rows, self.columns)
+        self.points = points[rng.permutation(len(points))]  # so that the first of equally near rows is any of them
+        self.gaps = tuple(
+            np.stack([frame[column.name].isna().to_numpy(dtype=bool) for column in self.columns], axis=1)
+            for frame in drawn
+        )
+
+    def asked(self, column: Column, side: int) -> Truths:
+        """Say which rows of a side are asked about: the value is known and not the synthetic table's commonest one."""
+        at = self.columns.index(column)
+        known = ~self.gaps[side][:, at]
+        if column.numeric:
+            return known
+        values, counts = np.unique(self.points[:, at], return_counts=True)
+        return np.asarray(known & (self.sides[side][:, at] != values[counts.argmax()]))
+
+    def sizes(self, column: Column) -> tuple[int, int]:
+        """Return how many rows of each side are asked about."""
+        return int(self.asked(column, 0).sum()), int(self.asked(column, 1).sum())
+
+    def successes(self, column: Column, guesser: Guesser, rng: np.random.Generator) -> tuple[int, int]:
+        """Return how many secrets of each side are guessed."""
+        right = self.guess(column, guesser, tuple(self.asked(column, side) for side in (0, 1)), rng)
+        return int(right[0].sum()), int(right[1].sum())
+
+    def guess(
+        self, column: Column, guesser: Guesser, asked: tuple[Truths, ...], rng: np.random.Generator
+    ) -> tuple[Truths, ...]:
+        """Return for each side which of the rows asked about are guessed right."""
+        at = self.columns.index(column)
+        queries = np.concatenate([side[which] for side, which in zip(self.sides, asked, strict=True)])
+        others = np.arange(len(self.columns)) != at
+        shown, seed = np.ascontiguousarray(self.points[:, others]), int(rng.integers(2**31))
+        guessed = guesser(
+            np.ascontiguousarray(queries[:, others]), shown, self.points[:, at].astype(np.float64), column.numeric, seed
+        )
+        apart = np.abs(guessed - queries[:, at])
+        right = apart <= TOLERANCE if column.numeric else apart == 0
+        return tuple(np.split(right, [int(asked[0].sum())]))
+
+
+def secret_columns(evidence: Evidence, named: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Return the columns that are secret; NotApplicable when there are none, InputError for an unknown name."""
+    modelled = {column.name: column for column in evidence.columns}
+    if unknown := [name for name in named if name not in modelled]:
+        raise InputError(f"No column {unknown[0]!r} to infer. There are: {', '.join(modelled)}.")
+    chosen = tuple(modelled[name] for name in named) or tuple(
+        column for column in evidence.columns if {"sensitive", "target"} & set(column.roles)
+    )
+    if not chosen:
+        raise NotApplicable("No column is declared sensitive, none is the target, and none is named.")
+    if len(modelled) < 2:
+        raise NotApplicable("The table has no column besides the secret one.")
+    return chosen
+
+
+def by_nearest(asked: Points, shown: Points, secrets: Floats, numeric: bool, seed: int) -> Floats:
+    """Guess the secret of the synthetic row that is closest in the other columns."""
+    return np.asarray(secrets[closest(asked, np.ascontiguousarray(shown.T))])
+
+
+def by_boosting(asked: Points, shown: Points, secrets: Floats, numeric: bool, seed: int) -> Floats:
+    """Guess what gradient boosting has learned from the synthetic rows; a class of the rarer ones is never guessed."""
+    shown, secrets = shown[:LEARNED], secrets[:LEARNED]
+    if numeric and (known := secrets < MISSING).any():
+        shown, secrets = shown[known], secrets[known]
+    settings: dict[str, Any] = {"max_iter": 50, "min_samples_leaf": 5, "early_stopping": False, "random_state": seed}
+    if not numeric:
+        values, counts = np.unique(secrets, return_counts=True)
+        frequent = np.isin(secrets, values[np.argsort(-counts, kind="stable")[:CLASSES]])
+        shown, secrets = shown[frequent], secrets[frequent]
+    if len(np.unique(secrets)) < 2:
+        return np.full(len(asked), secrets[0])
+    kind = HistGradientBoostingRegressor if numeric else HistGradientBoostingClassifier
+    with threadpool_limits(limits=1):
+        return np.asarray(kind(**settings).fit(shown, secrets).predict(asked), dtype=np.float64)
+
+
+GUESSERS: dict[str, Guesser] = {"nearest": by_nearest, "boosting": by_boosting}
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def closest(queries: Points, points: Points) -> Codes:
+    """Return the place of the point nearest to each query, the first of several; `points` is [columns, rows]."""
+    width, total = points.shape
+    found = np.zeros(len(queries), dtype=np.int64)
+    best = np.full(len(queries), np.float32(width + 1))
+    size = 512
+    distance = np.empty(size, dtype=np.float32)
+    one = np.float32(1.0)
+    for start in range(0, total, size):
+        end = min(start + size, total)
+        for i in range(len(queries)):
+            distance[:] = 0
+            for c in range(width):
+                here = queries[i, c]
+                for j in range(end - start):
+                    apart = abs(points[c, start + j] - here)
+                    distance[j] += apart if apart < one else one
+            for j in range(end - start):
+                if distance[j] < best[i]:
+                    best[i] = distance[j]
+                    found[i] = start + j
+    return found
