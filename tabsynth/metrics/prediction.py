@@ -254,8 +254,8 @@ def r2(guessed: Floats, truth: Floats) -> Score:
 def among_repeats(scores: Sequence[float]) -> Floats:
     """Return what, as one more sample of a delta method, adds the variance between repeats to an interval.
 
-    Repeats redraw one table's rows, so their variance stands for that of the table itself and no average makes it less. It
-    errs on the wide side, since redrawn rows teach less than fresh ones.
+    Repeats redraw one table's rows, so their variance stands for that of the table itself and no average makes it less.
+    It errs on the wide side, since redrawn rows teach less than fresh ones.
     """
     found = np.asarray(scores, dtype=np.float64)
     if len(found) < 2:

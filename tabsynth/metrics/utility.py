@@ -146,7 +146,8 @@ class TRTS(_Scored):
 class TrainOnBoth(_Scored):
     """Score on the holdout of a model trained on training and synthetic rows together.
 
-    Read it beside `trtr`: above, synthetic rows add to real ones. Of more rows than `most`, real and synthetic ones are drawn alike.
+    Read it beside `trtr`: above, synthetic rows add to real ones. Of more rows than `most`, real and synthetic ones are
+    drawn alike.
     """
 
     stem: ClassVar[str] = "train_on_both"
