@@ -54,6 +54,11 @@ def features(frame: pd.DataFrame, columns: tuple[Column, ...]) -> Floats:
     return np.stack([_feature(frame[column.name], column) for column in columns], axis=1)
 
 
+def learnable(matrix: Floats) -> Floats:
+    """Return features to learn from: zeros for a column without any number, which trees cannot cut into bins."""
+    return np.where(np.isnan(matrix).all(axis=0), 0.0, matrix)
+
+
 def _feature(series: pd.Series, column: Column) -> Floats:
     """Return one column as numbers, missing as NaN."""
     if column.numeric:

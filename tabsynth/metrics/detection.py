@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tabsynth import _check
-from tabsynth.metrics.coding import Codes, Floats, features
+from tabsynth.metrics.coding import Codes, Floats, features, learnable
 from tabsynth.metrics.estimate import Estimate, NotMeasured, auc, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 
@@ -60,7 +60,7 @@ class C2ST:
             out = fold == k
             model = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed)
             with threadpool_limits(limits=1):  # threads that spin for one another are slower on a busy machine
-                model.fit(matrix[~out], synthetic[~out])
+                model.fit(learnable(matrix[~out]), synthetic[~out])
                 scores = model.predict_proba(matrix[out])[:, 1]
             truth = synthetic[out] == 1
             found.append(auc(scores[truth], scores[~truth]))

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from tabsynth.metrics.coding import Codes, Floats, codes, features
+from tabsynth.metrics.coding import Codes, Floats, codes, features, learnable
 from tabsynth.metrics.estimate import NotApplicable, NotMeasured, auc
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.schema import Column
@@ -133,7 +133,7 @@ class Task:
         learned = self._learned(frame, which)
         model = untrained(learning.learner, self.features, seed, numeric=self.target.numeric)
         with threadpool_limits(limits=1):  # threads that spin for one another are slower on a busy machine
-            return _quietly(model.fit, features(frame, self.features), learned)
+            return _quietly(model.fit, learnable(features(frame, self.features)), learned)
 
     def guess(self, model: Any, matrix: Floats) -> Floats:
         """Return a model's guesses: values [rows], or probabilities [rows, classes], the last of all rarer classes."""
