@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from tabsynth import _check, cli_audit, cli_ledger
+from tabsynth import _check, cli_audit, cli_ledger, cli_selftest
 from tabsynth.cli_options import (
     AsJson,
     CanaryFolder,
@@ -66,6 +66,7 @@ app = typer.Typer(
 app.add_typer(cli_ledger.ledgers, name="ledger")
 app.command()(cli_audit.canary)
 app.command()(cli_audit.scan)
+app.command()(cli_selftest.selftest)
 
 
 @app.command()

@@ -113,13 +113,16 @@ def evaluate(
     rng: np.random.Generator,
     progress: Callable[[str], None] | None = None,
     ledger: Ledger | None = None,
+    *,
+    beside: bool = True,
 ) -> tuple[Verdict, ...]:
     """Judge every check of a policy on the evidence, in order; exactly one verdict each, whatever a metric raises.
 
     Privacy checks share their confidence level: each is held at 1 - (1 - level) / (number of privacy checks)
     (Bonferroni), so that all their intervals hold together at `level`. `progress` is called with the name of each check
     before it runs. With the `ledger` of a private fit an attack is also held against what the charges allow: an
-    interval that lies above it fails the check, whatever its thresholds say.
+    interval that lies above it fails the check, whatever its thresholds say. Without `beside` a ceiling or a baseline
+    is measured only where a threshold is counted from it.
     """
     privacy = sum(check.metric.tier == "privacy" for check in policy)
     views = (evidence, evidence.as_real(rng), evidence.as_independent(rng))
@@ -127,7 +130,7 @@ def evaluate(
     for check, own in zip(policy, rng.spawn(len(policy)), strict=True):
         if progress is not None:
             progress(check.metric.name)
-        verdicts.append(_judge(check, views, privacy, own, ledger))
+        verdicts.append(_judge(check, views, privacy, own, ledger, beside=beside))
     return _shown(policy, verdicts)
 
 
@@ -167,6 +170,11 @@ def default_policy() -> tuple[Check, ...]:
 def small_policy() -> tuple[Check, ...]:
     """Return the policy for tables of a few hundred rows: wider limits, since a small holdout shows less."""
     return _shipped("small")
+
+
+def thorough_policy() -> tuple[Check, ...]:
+    """Return the policy that asks everything this package knows to ask, of tables of some thousands of rows."""
+    return _shipped("thorough")
 
 
 def read_policy(source: Path | str) -> tuple[Check, ...]:
@@ -265,6 +273,8 @@ def _judge(
     privacy: int,
     rng: np.random.Generator,
     ledger: Ledger | None,
+    *,
+    beside: bool,
 ) -> Verdict:
     """Measure one check on the synthetic rows, on real ones and on the trivial baseline, and judge the first."""
     start = perf_counter()
@@ -272,10 +282,15 @@ def _judge(
     try:
         metric = corrected(check.metric, privacy)
     except TabsynthError as error:
-        measured: list[Estimate | Exception] = [error] * 3
+        found: Estimate | Exception = error
+        others: list[Estimate | Exception | None] = [error, error]
     else:
-        measured = [_measure(metric, view, own) for view, own in zip(views, rngs, strict=True)]
-    return conclude(check, *measured, seconds=perf_counter() - start, allowed=allowance(check.metric, ledger))
+        found = _measure(metric, views[0], rngs[0])
+        others = [
+            _measure(metric, view, own) if beside or check.counted_from == origin else None
+            for origin, view, own in zip(("ceiling", "baseline"), views[1:], rngs[1:], strict=True)
+        ]
+    return conclude(check, found, *others, seconds=perf_counter() - start, allowed=allowance(check.metric, ledger))
 
 
 def conclude(

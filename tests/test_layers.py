@@ -21,11 +21,11 @@ LAYERS = (
     ("training", "intake", "progress", "graphical"),
     ("synthesizers", "metrics"),
     ("policy", "fitting", "audit", "scan"),
-    ("release", "catalog", "charging"),
+    ("release", "catalog", "charging", "selftest"),
     ("estimator", "report"),
     ("walk", "console"),
     ("cli_options",),
-    ("cli_audit", "cli_ledger"),
+    ("cli_audit", "cli_ledger", "cli_selftest"),
     ("cli", "testing"),
 )
 UNDER_ALL = "errors"  # every module may raise, those of its own layer too

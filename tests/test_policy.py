@@ -216,8 +216,18 @@ def test_a_wrong_policy_file_is_named_with_its_rule(text, message, tmp_path):
         read_policy(path)
 
 
+def test_what_no_threshold_is_counted_from_may_be_left_unmeasured(fresh):
+    policy = [Check(Counted(), at_least=-1), Check(replace(Fake(), name="other"), at_most=1, counted_from="baseline")]
+    full, bare = (evaluate(fresh, policy, rng(), beside=beside) for beside in (True, False))
+    assert [verdict.status for verdict in full] == [verdict.status for verdict in bare]
+    assert (bare[0].ceiling, bare[0].baseline, bare[1].ceiling) == (None, None, None)
+    assert bare[1].baseline == full[1].baseline is not None
+
+
 def test_a_policy_file_that_is_not_there_names_the_installed_policies(tmp_path):
-    with pytest.raises(InputError, match=r"no such policy file, nor an installed policy \(charged, default, small\)"):
+    with pytest.raises(
+        InputError, match=r"no such policy file, nor an installed policy \(charged, default, small, thorough\)"
+    ):
         read_policy(str(tmp_path / "none.yaml"))
 
 
