@@ -43,7 +43,7 @@ from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
 from tabsynth.table import Table
 
-BLOCK = 8192  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
+BLOCK = 2048  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
 CELLS = 4_000_000  # of the logits of a block
 DRAWS = 64  # latent vectors that a likelihood is estimated from
 ACTIVE = 0.01  # variance of a unit's posterior mean over rows from which on it is active (Burda et al. 2016)
