@@ -261,9 +261,14 @@ def test_no_metric_crashes_on_an_awkward_table(table, target):
     frame = pd.DataFrame(AWKWARD[table])
     columns = (Column("g", "categorical", nullable=True), Column("x", "float", nullable=True))
     schema = Schema(columns).with_target(target)
-    verdicts = evaluate(Evidence(schema, frame, frame.iloc[::-1], frame), default_policy(), rng())
+    evidence = Evidence(schema, frame, frame.iloc[::-1], frame)
+    verdicts = evaluate(evidence, default_policy(), rng())
     assert len(verdicts) == 7
     assert not [verdict for verdict in verdicts if "crashed" in verdict.reason]
+    some = frame.iloc[:1000]
+    halves = replace(evidence, train=some.iloc[::2], holdout=some.iloc[1::2]) if len(some) > 1 else evidence
+    found = evaluate(halves, read_policy("thorough"), rng(), beside=False)
+    assert not [verdict for verdict in found if "crashed" in verdict.reason]
 
 
 # --- the default gate: each check is tripped by a fake, and none by a fresh sample ---------------------------------
