@@ -29,6 +29,7 @@ def page(report: Mapping[str, Any]) -> str:
             summary=words.summary(report),
             reasons=words.reasons(report),
             answers=words.answers(report),
+            tiers={tier: words.ABOUT[tier] for tier in words.TIERS},
             furthest=drawing.furthest(found),
             charges=_grouped(report["ledger"]["charges"]) if report["ledger"] else [],
             shades={

@@ -7,20 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 QUESTIONS = {
-    "privacy": "Can someone tell that a person was in it?",
-    "utility": "Can it be used in place of the real table?",
+    "member": "Can someone tell that I was in it?",
+    "secret": "Can they learn my salary, or anything else that I keep to myself?",
+    "utility": "Can I use it?",
     "fidelity": "Does it look like the real table?",
 }
 GOOD = {
-    "privacy": "None of the attacks that were tried told more than is allowed.",
+    "member": "None of the attacks that were tried told more than is allowed.",
+    "secret": "Attacks guessed no more about those in the table than about anyone else, within the limits.",
     "utility": "Yes, within the limits that were set.",
     "fidelity": "Yes, within the limits that were set.",
 }
 BAD = {
-    "privacy": "Possibly: an attack told more than is allowed, or could not be ruled out.",
+    "member": "Possibly: an attack told more than is allowed, or could not be ruled out.",
+    "secret": "Possibly: an attack guessed more than is allowed, or could not be ruled out.",
     "utility": "No, not within the limits that were set.",
     "fidelity": "No, not within the limits that were set.",
 }
+SECRETS = {"attribute_inference", "inference"}  # checks of what is learnt about a person; the others ask who was in it
+DESCRIPTIVE = {"dcr", "nndr"}  # distances, which answer neither question
+TIERS = ("privacy", "utility", "fidelity")
 ABOUT = {
     "privacy": "Attacks on the synthetic rows. The diamond is what publishing the training rows themselves would "
     "score: the worst case. The square is what a table without any link between columns scores.",
@@ -60,8 +66,38 @@ def reasons(report: Mapping[str, Any]) -> list[str]:
 
 
 def answers(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return, for each tier, the question it answers, the answer, and how many checks stand behind it."""
-    return [_answer(tier, [c["status"] for c in report["checks"] if c["tier"] == tier]) for tier in QUESTIONS]
+    """Return what people ask of the table, each with the answer, and how many checks stand behind it.
+
+    A question is answered by what was measured: where nothing was, the answer is that nothing was.
+    """
+    found = [_answer(key, [c for c in report["checks"] if question(c) == key]) for key in QUESTIONS]
+    canary = report["canary"]
+    if canary is not None and canary["verdict"] != "consistent":
+        words = "Yes: the canary audit found more than the budget allows, which is a fault in the synthesizer."
+        found[0] |= {"status": "failed", "words": words}
+    said = {"member": promise(report), "secret": promise(report)}
+    return [answer | {"promise": said.get(answer["key"], "")} for answer in found]
+
+
+def question(check: Mapping[str, Any]) -> str:
+    """Return the key of the question that a check helps to answer; empty for one that only describes."""
+    if check["name"] in DESCRIPTIVE:
+        return ""
+    if check["tier"] != "privacy":
+        return str(check["tier"])
+    return "secret" if check["name"] in SECRETS else "member"
+
+
+def promise(report: Mapping[str, Any]) -> str:
+    """Return what holds beyond the attacks that were tried."""
+    ledger, canary = report["ledger"], report["canary"]
+    if ledger is None:
+        return "What other attacks would find is not bounded by anything known here."
+    if not ledger["private"]:
+        return "There is no privacy budget: nothing bounds what other attacks would find."
+    if canary is not None and canary["verdict"] != "consistent":
+        return "The budget that is claimed did not hold in the canary audit: it bounds nothing."
+    return f"Whatever else is tried: epsilon {number(ledger['spent']['epsilon'])} bounds it, as the ledger says."
 
 
 def spoken(check: Mapping[str, Any]) -> str:
@@ -140,25 +176,24 @@ def sentence(text: str) -> str:
     return capital(text) if text.endswith((".", "!", "?")) else f"{capital(text)}."
 
 
-def _answer(tier: str, statuses: list[str]) -> dict[str, str]:
+def _answer(key: str, checks: list[Mapping[str, Any]]) -> dict[str, str]:
+    statuses = [check["status"] for check in checks]
     held, skipped = statuses.count("passed"), statuses.count("not applicable")
     asked = len(statuses) - skipped
-    if "failed" in statuses:
-        status, words = "failed", BAD[tier]
+    failed = [check for check in checks if check["status"] == "failed"]
+    if any(check["estimate"] is not None for check in failed):
+        status, words = "failed", BAD[key]
+    elif failed:
+        names = ", ".join(check["name"] for check in failed)
+        status, words = "not applicable", f"Not measured: {names} could not be. So nobody knows."
     elif held:
-        status, words = "passed", GOOD[tier]
+        status, words = "passed", GOOD[key]
     else:
-        status, words = "not applicable", "Not known: nothing was measured."
+        why = "the checks that ask do not apply to this table" if skipped else "no check asked"
+        status, words = "not applicable", f"Not measured: {why}."
     count = f"{held} of {asked} checks held" if asked else "no check was made"
     count += f", {skipped} did not apply" if skipped else ""
-    return {
-        "tier": tier,
-        "question": QUESTIONS[tier],
-        "about": ABOUT[tier],
-        "status": status,
-        "words": words,
-        "count": count,
-    }
+    return {"key": key, "question": QUESTIONS[key], "status": status, "words": words, "count": count}
 
 
 def _claim(report: Mapping[str, Any]) -> str:

@@ -1,0 +1,62 @@
+"""The verdict in plain words: each question answered by the checks that ask it, and by nothing else."""
+
+import pytest
+
+from tabsynth.report.words import answers, question
+
+LEDGER = {"private": True, "spent": {"epsilon": 3.0, "delta": 1e-6}}
+
+
+def check(name, tier, status="passed", measured=True):
+    return {"name": name, "tier": tier, "status": status, "estimate": {"value": 0.5} if measured else None}
+
+
+def asked(*checks, ledger=None, canary=None):
+    return {each["key"]: each for each in answers({"checks": checks, "ledger": ledger, "canary": canary})}
+
+
+@pytest.mark.parametrize(
+    ("name", "tier", "key"),
+    [
+        ("membership_auc", "privacy", "member"),
+        ("singling_out", "privacy", "member"),
+        ("a plug-in", "privacy", "member"),
+        ("attribute_inference", "privacy", "secret"),
+        ("inference", "privacy", "secret"),
+        ("dcr", "privacy", ""),
+        ("tstr", "utility", "utility"),
+        ("tvd2", "fidelity", "fidelity"),
+    ],
+)
+def test_a_check_answers_one_question(name, tier, key):
+    assert question(check(name, tier)) == key
+
+
+def test_a_question_that_no_check_asks_is_not_measured():
+    found = asked(check("membership_auc", "privacy"), check("dcr", "privacy"))
+    assert (found["member"]["status"], found["member"]["count"]) == ("passed", "1 of 1 checks held")
+    assert found["secret"]["words"] == "Not measured: no check asked."
+    assert asked(check("dcr", "privacy"))["member"]["status"] == "not applicable"
+
+
+def test_a_check_without_a_number_is_no_answer():
+    missing = check("membership_auc", "privacy", "failed", measured=False)
+    found = asked(missing, check("exact_match", "privacy"))
+    assert found["member"]["words"] == "Not measured: membership_auc could not be. So nobody knows."
+    assert asked(missing, check("exact_match", "privacy", "failed"))["member"]["status"] == "failed"
+    skipped = asked(check("tstr", "utility", "not applicable", measured=False))["utility"]
+    assert skipped["words"] == "Not measured: the checks that ask do not apply to this table."
+
+
+def test_one_failure_outweighs_what_held():
+    found = asked(check("tstr", "utility"), check("trts", "utility", "failed"))["utility"]
+    assert (found["status"], found["words"]) == ("failed", "No, not within the limits that were set.")
+
+
+def test_what_holds_beyond_the_attacks_is_said():
+    assert "nothing bounds" in asked(ledger=LEDGER | {"private": False})["member"]["promise"]
+    assert "epsilon 3 bounds it" in asked(ledger=LEDGER)["secret"]["promise"]
+    assert asked(ledger=LEDGER)["utility"]["promise"] == ""
+    broken = asked(check("membership_auc", "privacy"), ledger=LEDGER, canary={"verdict": "exceeds the claim"})["member"]
+    assert broken["status"] == "failed"
+    assert "bounds nothing" in broken["promise"]
