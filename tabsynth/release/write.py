@@ -25,11 +25,11 @@ WARNING_FILE = "DO-NOT-SHARE.txt"
 WARNING = """\
 INSIDE: do not share this folder.
 
-The numbers in report.html and report.json were computed from private rows. They are not covered by the privacy
-budget, and published beside the release they would help to rebuild rows of the private table. Keep this folder
-where the private table is kept, and delete it with the table.
+The numbers in these files were computed from private rows. They are not covered by the privacy budget, and published
+beside the release they would help to rebuild rows of the private table. Keep this folder where the private table is
+kept, and delete it with the table.
 """
-INSIDE_FILES = frozenset({"report.html", "report.json", WARNING_FILE})
+INSIDE_FILES = frozenset({"report.html", "report.json", "report.md", "junit.xml", WARNING_FILE})
 
 
 class InsideReport(Protocol):

@@ -17,6 +17,8 @@ from tabsynth.policy import Verdict
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.release import write_inside
 from tabsynth.report.contents import contents
+from tabsynth.report.junit import junit
+from tabsynth.report.markdown import markdown
 from tabsynth.report.page import page
 
 
@@ -46,7 +48,12 @@ class Report:
 
     def files(self) -> dict[str, str]:
         """Return the files of an inside folder by name."""
-        return {"report.html": self.html, "report.json": self.to_json()}
+        return {
+            "report.html": self.html,
+            "report.json": self.to_json(),
+            "report.md": markdown(self.contents),
+            "junit.xml": junit(self.contents),
+        }
 
     def write(self, folder: Path | str) -> Path:
         """Write the files to a new folder in one atomic step; raise InputError when that cannot be done."""

@@ -291,6 +291,12 @@ def test_outside_a_notebook_it_is_shown_in_the_browser(report, monkeypatch, tmp_
 
 def test_it_is_written_once(report, tmp_path):
     folder = report.write(tmp_path / "audit")
-    assert sorted(p.name for p in folder.iterdir()) == ["DO-NOT-SHARE.txt", "report.html", "report.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "DO-NOT-SHARE.txt",
+        "junit.xml",
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
     with pytest.raises(InputError, match="already exists"):
         report.write(folder)
