@@ -20,7 +20,7 @@ from tabsynth import _check
 from tabsynth.metrics.coding import Codes, Floats, codes
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level
 from tabsynth.metrics.evidence import Evidence, Tier
-from tabsynth.metrics.fidelity import drawn, mean_of
+from tabsynth.metrics.fidelity import Distance, drawn, mean_of
 from tabsynth.schema import Column
 from tabsynth.table import to_axis
 
@@ -65,19 +65,13 @@ class Association:
             kinds = KINDS.get(self.measure, "columns, one numeric and one categorical")
             raise NotApplicable(f"The table has no pair of {kinds}.")
         pairs = drawn(every, self.pairs)
-        found = []
-        for pair in pairs:
-            rows, in_rows = coefficient(self.measure, evidence.rows, pair)
-            real, in_real = coefficient(self.measure, evidence.reference, pair)
-            sign = math.copysign(1, rows - real)
-            found.append((abs(rows - real), sign * in_rows, -sign * in_real))
+        found = (_difference(self.measure, evidence, pair) for pair in pairs)
         what = "pairs of columns"
         if self.over == "mean":
             return mean_of(found, self.level, of=len(every), what=what, bounds=(0.0, 2.0))
-        at = max(range(len(found)), key=lambda i: found[i][0])
+        (a, b), worst = max(zip(pairs, found, strict=True), key=lambda one: one[1][0])
         some = f"; {len(pairs)} of {len(every)} {what} were looked at" if len(pairs) < len(every) else ""
-        note = f"columns {pairs[at][0].name!r} and {pairs[at][1].name!r}{some}"
-        return mean_of([found[at]], self.level, note, bounds=(0.0, 2.0))
+        return mean_of([worst], self.level, f"columns {a.name!r} and {b.name!r}{some}", bounds=(0.0, 2.0))
 
 
 def matrix(measure: Measure, frame: pd.DataFrame, columns: tuple[Column, ...]) -> pd.DataFrame:
@@ -193,6 +187,14 @@ def correlation_ratio(groups: Floats, values: Floats) -> Coefficient:
         return 0.0, np.zeros(len(values))
     influence = 2 * middle * values - middle * middle - share * values * values
     return math.sqrt(share), influence / (2 * math.sqrt(share))
+
+
+def _difference(measure: Measure, evidence: Evidence, pair: Pair) -> Distance:
+    """Return how far a coefficient is from the real one."""
+    rows, in_rows = coefficient(measure, evidence.rows, pair)
+    real, in_real = coefficient(measure, evidence.reference, pair)
+    sign = math.copysign(1, rows - real)
+    return abs(rows - real), sign * in_rows, -sign * in_real
 
 
 MEASURES: dict[str, Callable[[Floats, Floats], Coefficient]] = {

@@ -8,7 +8,7 @@ between samples do not reach 0, so they are read beside their ceiling, what real
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import ClassVar, Literal, TypeVar
@@ -81,7 +81,7 @@ class TVD1:
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure."""
-        return mean_of([total_variation(*cells) for cells in cells_of(evidence)], self.level)
+        return mean_of((total_variation(*cells) for cells in cells_of(evidence)), self.level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class TVD2:
         if len(cells) < 2:
             raise NotApplicable("The table has a single column, hence no pair.")
         pairs = drawn(list(combinations(range(len(cells)), 2)), self.pairs)
-        distances = [total_variation(*joint(cells[a], cells[b])) for a, b in pairs]
+        distances = (total_variation(*joint(cells[a], cells[b])) for a, b in pairs)
         return mean_of(distances, self.level, of=math.comb(len(cells), 2), what="pairs of columns")
 
 
@@ -137,7 +137,7 @@ class TVD3:
         if len(cells) < 3:
             raise NotApplicable("The table has fewer than three columns, hence no triple.")
         triples = drawn(list(combinations(range(len(cells)), 3)), self.triples)
-        distances = [total_variation(*joint(joint(cells[a], cells[b]), cells[c])) for a, b, c in triples]
+        distances = (total_variation(*joint(joint(cells[a], cells[b]), cells[c])) for a, b, c in triples)
         return mean_of(distances, self.level, of=math.comb(len(cells), 3), what="triples of columns")
 
 
@@ -193,7 +193,7 @@ def drawn(items: list[Item], most: int) -> list[Item]:
 
 
 def mean_of(
-    distances: Sequence[Distance],
+    distances: Iterable[Distance],
     level: float,
     note: str = "",
     *,
@@ -206,10 +206,12 @@ def mean_of(
     Where the distances are a random part of `of` ones, the interval allows for that too (with the correction for a
     finite population), and the note says how many of `what` were drawn and the standard error that it costs.
     """
-    values = np.array([distance for distance, _, _ in distances])
-    rows = sum(distance[1] for distance in distances) / len(distances)
-    real = sum(distance[2] for distance in distances) / len(distances)
-    influences = [np.asarray(rows), np.asarray(real)]
+    found, rows, real = [], np.zeros(1), np.zeros(1)
+    for distance, in_rows, in_real in distances:  # summed as they come: influences of many pairs fill no memory
+        found.append(distance)
+        rows, real = rows + in_rows, real + in_real
+    values = np.array(found)
+    influences = [rows / len(values), real / len(values)]
     if of > len(values):
         influences.append((values - values.mean()) * math.sqrt(1 - len(values) / of))
         cost = float(influences[-1].std() / math.sqrt(len(values)))
