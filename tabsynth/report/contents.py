@@ -59,7 +59,7 @@ def contents(
             "holdout": None if evidence.holdout is None else len(evidence.holdout),
             "synthetic": len(evidence.rows),
         },
-        "checks": [_check(verdict) for verdict in verdicts],
+        "checks": [check_entry(verdict) for verdict in verdicts],
         "ledger": None if ledger is None else _ledger(ledger, evidence),
         "canary": None if canary is None else plain(dict(canary)),
         "distributions": sorted(
@@ -74,7 +74,7 @@ def contents(
     }
 
 
-def _check(verdict: Verdict) -> dict[str, Any]:
+def check_entry(verdict: Verdict) -> dict[str, Any]:
     """Return one verdict; an absent threshold is null, `limits` are the thresholds counted from zero."""
     origins = {"zero": 0.0, "ceiling": _value(verdict.ceiling), "baseline": _value(verdict.baseline)}
     origin = origins[verdict.counted_from]

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tabsynth.report import drawing, words
+from tabsynth.report.mapping import mapping
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -29,6 +30,7 @@ def page(report: Mapping[str, Any]) -> str:
             summary=words.summary(report),
             reasons=words.reasons(report),
             answers=words.answers(report),
+            mapping=mapping(report),
             tiers={tier: words.ABOUT[tier] for tier in words.TIERS},
             furthest=drawing.furthest(found),
             charges=_grouped(report["ledger"]["charges"]) if report["ledger"] else [],

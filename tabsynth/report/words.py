@@ -25,7 +25,7 @@ BAD = {
     "fidelity": "No, not within the limits that were set.",
 }
 SECRETS = {"attribute_inference", "inference"}  # checks of what is learnt about a person; the others ask who was in it
-DESCRIPTIVE = {"dcr", "nndr"}  # distances, which answer neither question
+DESCRIPTIVE = ("dcr", "nndr")  # distances, which answer neither question
 TIERS = ("privacy", "utility", "fidelity")
 ABOUT = {
     "privacy": "Attacks on the synthetic rows. The diamond is what publishing the training rows themselves would "
