@@ -30,16 +30,15 @@ def told(table: str, seed: int) -> None:
 
 
 def markdown(found: Outcome) -> str:
-    """Return the outcome as a table: a row for every fake, a column for every check."""
-    lines = [f"| of {found.seeds} | " + " | ".join(f"`{check}`" for check in found.checks) + " |"]
-    lines.append("|---" * (len(found.checks) + 1) + "|")
-    for table, counts in found.refusals.items():
-        meant = [table != FRESH and FAKES[table].meant(check) for check in found.checks]
-        cells = [
-            f"**{counts[check]}**" if bold else str(counts[check] or "")
-            for check, bold in zip(found.checks, meant, strict=True)
-        ]
-        lines.append(f"| {table} | " + " | ".join(cells) + " |")
+    """Return the outcome as a table: a row for every check, a column for every table it was tried on."""
+    lines = [f"| refused, of {found.seeds} | " + " | ".join(found.refusals) + " |"]
+    lines.append("|---" * (len(found.refusals) + 1) + "|")
+    for check in found.checks:
+        cells = []
+        for table, counts in found.refusals.items():
+            meant = table != FRESH and FAKES[table].meant(check)
+            cells.append(f"**{counts[check]}**" if meant else str(counts[check]))
+        lines.append(f"| `{check}` | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(found.problems or ("Every fake was noticed; fresh samples pass.",))])
 
 
