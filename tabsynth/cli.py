@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from tabsynth import _check, cli_audit, cli_ledger, cli_selftest
+from tabsynth import _check, cli_audit, cli_compare, cli_ledger, cli_selftest
 from tabsynth.cli_options import (
     AsJson,
     CanaryFolder,
@@ -67,6 +67,7 @@ app.add_typer(cli_ledger.ledgers, name="ledger")
 app.command()(cli_audit.canary)
 app.command()(cli_audit.scan)
 app.command()(cli_selftest.selftest)
+app.command()(cli_compare.compare)
 
 
 @app.command()

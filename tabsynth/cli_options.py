@@ -38,6 +38,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standar
 USES = {
     "schema": "drafts a schema: not charged, because each line that is kept publishes what was read for it",
     "audit": "judges synthetic rows: not charged, because nothing of the report may leave",
+    "compare": "judges several synthetic tables: not charged, because no choice by these numbers may leave",
     "canary": "attacks a synthesizer: not charged, because no model and no number of it may leave",
     "scan": "searches a saved model: not charged, because nothing of what it finds may leave",
 }

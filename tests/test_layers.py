@@ -25,7 +25,7 @@ LAYERS = (
     ("estimator", "report"),
     ("walk", "console"),
     ("cli_options",),
-    ("cli_audit", "cli_ledger", "cli_selftest"),
+    ("cli_audit", "cli_compare", "cli_ledger", "cli_selftest"),
     ("cli", "testing"),
 )
 UNDER_ALL = "errors"  # every module may raise, those of its own layer too

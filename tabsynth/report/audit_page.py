@@ -15,7 +15,7 @@ from tabsynth.audit.result import AuditResult
 from tabsynth.privacy.budget import Budget
 from tabsynth.release import write_inside
 from tabsynth.release.provenance import generator
-from tabsynth.report.page import _environment
+from tabsynth.report.page import environment
 
 HTML, JSON = "audit.html", "audit.json"
 FORMAT = "tabsynth audit"
@@ -33,7 +33,7 @@ class AuditReport:
         bounds = sorted(self.contents["bounds"], key=lambda bound: -bound["epsilon"])
         made = self.contents["generator"]
         return (
-            _environment()
+            environment()
             .get_template("audit.html.j2")
             .render(
                 r=self.contents,

@@ -22,7 +22,7 @@ def page(report: Mapping[str, Any]) -> str:
     )
     gap = drawing.highest(apart)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             r=report,
@@ -53,15 +53,16 @@ def _grouped(charges: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates of all pages, with the filters that they use; whatever they show is escaped."""
+    made = Environment(
         loader=PackageLoader("tabsynth.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         capital=words.capital,
         check_line=drawing.check_line,
         histogram=drawing.histogram,
@@ -73,4 +74,4 @@ def _environment() -> Environment:
         threshold=words.threshold,
         thresholds=words.thresholds,
     )
-    return environment
+    return made
