@@ -1,4 +1,4 @@
-"""Utility against privacy: which checks span the picture, which tables stand on its edge, and where all of it stands."""
+"""Utility against privacy: which checks span the picture, which tables are not beaten, and where all of it stands."""
 
 from __future__ import annotations
 
