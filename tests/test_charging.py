@@ -310,6 +310,12 @@ def test_a_policy_with_a_check_of_unbounded_sensitivity_is_refused_before_any_ch
     assert form_of(TVD1()).parts(fresh.schema)[1].numbers == len(fresh.columns)
 
 
+@pytest.mark.parametrize("settings", [{"attacks": ("classifier",)}, {"exposed": True}])
+def test_an_attack_of_another_kind_than_distance_cannot_be_charged(settings: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="cannot be charged"):
+        form_of(MembershipAUC(**settings))
+
+
 def test_without_a_budget_nothing_can_be_charged(fresh: Evidence) -> None:
     with pytest.raises(InputError, match="there is none"):
         ChargedGate(charged_policy(), fresh.schema, Ledger(), Secret())

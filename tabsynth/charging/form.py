@@ -44,6 +44,7 @@ def form_of(metric: Metric) -> Form:
     """
     from tabsynth.charging.attacks import Attack, Matches
     from tabsynth.charging.distances import Distances
+    from tabsynth.metrics.attacks import DISTANCES
     from tabsynth.metrics.fidelity import KS, TVD1, TVD2
     from tabsynth.metrics.privacy import ExactMatch, MembershipAUC, MembershipTPR
 
@@ -55,10 +56,11 @@ def form_of(metric: Metric) -> Form:
         MembershipAUC: Attack,
         MembershipTPR: Attack,
     }
+    plain = getattr(metric, "attacks", DISTANCES) == DISTANCES and not getattr(metric, "exposed", False)
     if callable(own := getattr(metric, "charged_form", None)):
         form: Form = own()
         return form
-    if type(metric) not in forms:
+    if type(metric) not in forms or not plain:
         known = "exact_match, ks, membership_auc, membership_tpr, tvd1, tvd2"
         raise InputError(
             f"The check {metric.name!r} cannot be charged: no form of it has a bounded sensitivity. A charged gate "
