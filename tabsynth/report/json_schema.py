@@ -1,4 +1,4 @@
-"""The JSON Schema of report.json."""
+"""The JSON Schemas of report.json and of comparison.json."""
 
 from __future__ import annotations
 
@@ -41,6 +41,38 @@ def json_schema() -> dict[str, Any]:
             "generator": _or_null({"type": "object", "required": ["name", "version", "settings"]}),
             "settings": {"type": "object"},
             "schema_fingerprint": TEXT,
+        }
+    )
+
+
+def comparison_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a comparison's comparison.json.
+
+    >>> comparison_schema()["properties"]["format"]
+    {'const': 'tabsynth comparison'}
+    """
+    axis = _object({"check": TEXT, "better": {"enum": ["higher", "lower"]}})
+    truth = {"type": "boolean"}
+    number = {"type": "number", "minimum": 0}
+    table = {"name": TEXT, "rows": COUNT, "passed": truth, "front": truth, "checks": _list(_check())}
+    price = {"bits": number, "epsilon": number, "confidence": SHARE, "rows": COUNT, "loss": number}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "tabsynth comparison",
+        "description": "Verdicts on several synthetic tables, computed from private rows. Not for publication.",
+    } | _object(
+        {
+            "format": {"const": "tabsynth comparison"},
+            "format_version": {"const": 1},
+            "notice": TEXT,
+            "tabsynth": TEXT,
+            "title": TEXT,
+            "created": TEXT,
+            "rows": _object({"train": COUNT, "holdout": {"type": ["integer", "null"]}}),
+            "axes": _or_null(_object({"utility": axis, "privacy": axis})),
+            "tables": _list(_object(table)),
+            "charge": _object(price),
+            "settings": {"type": "object"},
         }
     )
 

@@ -3,6 +3,7 @@
 import json
 import math
 
+import jsonschema
 import numpy as np
 import pytest
 from test_page import CHINESE, HOSTILE, Page, asks_the_network
@@ -11,6 +12,7 @@ from tabsynth.errors import InputError
 from tabsynth.metrics.estimate import Estimate
 from tabsynth.policy import Verdict
 from tabsynth.report.comparison import Candidate, charge, compare, side_by_side
+from tabsynth.report.json_schema import comparison_schema
 from tabsynth.report.pareto import axes, front, picture
 
 
@@ -144,6 +146,15 @@ def test_the_price_of_a_choice_holds_for_the_exponential_mechanism():
 def test_what_cannot_be_compared_is_refused(tables, rule):
     with pytest.raises(InputError, match=rule):
         compare(tables, train=10, holdout=9)
+
+
+def test_the_json_validates(comparison):
+    jsonschema.Draft202012Validator.check_schema(comparison_schema())
+    nothing = compare([candidate(name, 0.9, None, passed=False) for name in "ab"], train=10, holdout=None)
+    for found in (comparison, nothing):
+        jsonschema.validate(json.loads(found.files()["comparison.json"]), comparison_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(dict(comparison.contents) | {"axes": {}}, comparison_schema())
 
 
 def test_it_is_written_once_and_as_json(comparison, tmp_path):
