@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tabsynth.report.words import DESCRIPTIVE
+from tabsynth.report.words import DESCRIPTIVE, is_of
 
 MEMBERSHIP = ("membership_auc", "membership_tpr", "membership_advantage")
 GUESSES = ("attribute_inference", "inference")
@@ -58,8 +58,7 @@ def mapping(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _line(term: Term, report: Mapping[str, Any]) -> dict[str, Any]:
-    asks = [check for check in report["checks"] if check["tier"] == term.tier and check["name"] not in DESCRIPTIVE]
-    known = asks if term.tier else [check for check in report["checks"] if check["name"] in term.checks]
+    known = [check for check in report["checks"] if _speaks(check, term)]
     found = [{"name": check["name"], "status": _status(check)} for check in known]
     says = [part for part in (_part(term.part, report["ledger"]), term.outside) if part]
     if not found and not says:
@@ -67,6 +66,13 @@ def _line(term: Term, report: Mapping[str, Any]) -> dict[str, Any]:
     elif not found and (term.checks or term.tier):
         says = ["not measured", *says]
     return {"guidance": term.guidance, "term": term.name, "checks": found, "says": says}
+
+
+def _speaks(check: Mapping[str, Any], term: Term) -> bool:
+    """Whether a check is one of those named, or of the tier and more than a description."""
+    if term.tier:
+        return bool(check["tier"] == term.tier) and not is_of(check["name"], DESCRIPTIVE)
+    return is_of(check["name"], term.checks)
 
 
 def _status(check: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from tabsynth.report.drawing import axis
+from tabsynth.report.words import DESCRIPTIVE, is_of
 
 PREFERRED = {
     "utility": ("tstr_ratio", "tstr", "query_error"),
@@ -34,8 +35,9 @@ def _axis(tables: Sequence[Mapping[str, Any]], side: str) -> dict[str, str] | No
         for check in tables[0]["checks"]
         if (check["at_least"] is None) != (check["at_most"] is None) and measured[check["name"]] >= 2
     ]
-    ranked = [check for name in PREFERRED[side] for check in checks if check["name"] == name]
-    ranked += [check for tier in FALLBACK[side] for check in checks if check["tier"] == tier]
+    ranked = [check for name in PREFERRED[side] for check in checks if is_of(check["name"], (name,))]
+    others = [check for check in checks if not is_of(check["name"], DESCRIPTIVE)]
+    ranked += [check for tier in FALLBACK[side] for check in others if check["tier"] == tier]
     if not ranked:
         return None
     return {"check": ranked[0]["name"], "better": "lower" if ranked[0]["at_least"] is None else "higher"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 QUESTIONS = {
@@ -24,7 +24,8 @@ BAD = {
     "utility": "No, not within the limits that were set.",
     "fidelity": "No, not within the limits that were set.",
 }
-SECRETS = {"attribute_inference", "inference"}  # checks of what is learnt about a person; the others ask who was in it
+UNSURE = "Not shown: what was measured lies within the limits, its interval does not. More rows would tell."
+SECRETS = ("attribute_inference", "inference")  # checks of what is learnt about a person; the others ask who was in it
 DESCRIPTIVE = ("dcr", "nndr")  # distances, which answer neither question
 TIERS = ("privacy", "utility", "fidelity")
 ABOUT = {
@@ -81,11 +82,20 @@ def answers(report: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def question(check: Mapping[str, Any]) -> str:
     """Return the key of the question that a check helps to answer; empty for one that only describes."""
-    if check["name"] in DESCRIPTIVE:
+    if is_of(check["name"], DESCRIPTIVE):
         return ""
     if check["tier"] != "privacy":
         return str(check["tier"])
-    return "secret" if check["name"] in SECRETS else "member"
+    return "secret" if is_of(check["name"], SECRETS) else "member"
+
+
+def is_of(name: str, metrics: Sequence[str]) -> bool:
+    """Whether a check is of one of the metrics: settings that change what is asked stand behind the metric's name.
+
+    >>> is_of("membership_auc_all_exposed", ("membership_auc",)), is_of("inferences", ("inference",))
+    (True, False)
+    """
+    return any(name == metric or name.startswith(f"{metric}_") for metric in metrics)
 
 
 def promise(report: Mapping[str, Any]) -> str:
@@ -181,8 +191,9 @@ def _answer(key: str, checks: list[Mapping[str, Any]]) -> dict[str, str]:
     held, skipped = statuses.count("passed"), statuses.count("not applicable")
     asked = len(statuses) - skipped
     failed = [check for check in checks if check["status"] == "failed"]
-    if any(check["estimate"] is not None for check in failed):
-        status, words = "failed", BAD[key]
+    measured = [check for check in failed if check["estimate"] is not None]
+    if measured:
+        status, words = "failed", UNSURE if all(map(_within, measured)) else BAD[key]
     elif failed:
         names = ", ".join(check["name"] for check in failed)
         status, words = "not applicable", f"Not measured: {names} could not be. So nobody knows."
@@ -194,6 +205,17 @@ def _answer(key: str, checks: list[Mapping[str, Any]]) -> dict[str, str]:
     count = f"{held} of {asked} checks held" if asked else "no check was made"
     count += f", {skipped} did not apply" if skipped else ""
     return {"key": key, "question": QUESTIONS[key], "status": status, "words": words, "count": count}
+
+
+def _within(check: Mapping[str, Any]) -> bool:
+    """Whether the value itself, whatever its interval, keeps the thresholds and what a budget allows."""
+    value, low, limits = check["estimate"]["value"], check["estimate"]["low"], check["limits"]
+    if value is None or (check["allowed"] is not None and (low is None or low > check["allowed"])):
+        return False
+    asked = [end for end in ("at_least", "at_most") if check[end] is not None]
+    if any(limits[end] is None for end in asked):  # counted from what could not be measured
+        return False
+    return all(value >= limits[end] if end == "at_least" else value <= limits[end] for end in asked)
 
 
 def _claim(report: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The index of guidance: every term is answered by checks that were made, or called not measured."""
 
 from tabsynth import registry
+from tabsynth.policy import thorough_policy
 from tabsynth.report.mapping import TERMS, mapping
 
 LEDGER = {"private": True, "unit": "one row", "spent": {"epsilon": 3.0, "delta": 1e-6}}
@@ -34,6 +35,19 @@ def test_a_check_stands_beside_each_of_its_terms():
     assert found["Consensus", "Membership disclosure"]["checks"] == [{"name": "membership_auc", "status": "failed"}]
     assert len(found["ICO", "Motivated intruder test"]["checks"]) == 2
     assert found["NIST", "Utility"]["checks"] == [{"name": "tstr", "status": "passed"}]
+
+
+def test_a_check_with_settings_in_its_name_is_still_of_its_metric():
+    found = lines(check("membership_advantage_all_exposed"), check("dcr"))
+    assert found["Consensus", "Membership disclosure"]["checks"][0]["name"] == "membership_advantage_all_exposed"
+    assert len(found["ICO", "Motivated intruder test"]["checks"]) == 1
+
+
+def test_every_check_of_the_thorough_policy_speaks_to_a_term():
+    privacy = [each.metric.name for each in thorough_policy() if each.metric.tier == "privacy"]
+    made = [check(name) for name in privacy]
+    named = {c["name"] for line in lines(*made).values() if "intruder" not in line["term"] for c in line["checks"]}
+    assert named == set(privacy)
 
 
 def test_a_check_without_a_number_was_not_measured():

@@ -7,8 +7,11 @@ from tabsynth.report.words import answers, question
 LEDGER = {"private": True, "spent": {"epsilon": 3.0, "delta": 1e-6}}
 
 
-def check(name, tier, status="passed", measured=True):
-    return {"name": name, "tier": tier, "status": status, "estimate": {"value": 0.5} if measured else None}
+def check(name, tier, status="passed", measured=True, **facts):
+    estimate = {"value": 0.5, "low": 0.45, "high": 0.6} if measured else None
+    plain = {"at_least": None, "at_most": 0.4, "allowed": None} | facts
+    limits = {"at_least": plain["at_least"], "at_most": plain["at_most"]}
+    return {"name": name, "tier": tier, "status": status, "estimate": estimate, "limits": limits} | plain
 
 
 def asked(*checks, ledger=None, canary=None):
@@ -19,6 +22,7 @@ def asked(*checks, ledger=None, canary=None):
     ("name", "tier", "key"),
     [
         ("membership_auc", "privacy", "member"),
+        ("membership_advantage_all_exposed", "privacy", "member"),
         ("singling_out", "privacy", "member"),
         ("a plug-in", "privacy", "member"),
         ("attribute_inference", "privacy", "secret"),
@@ -51,6 +55,18 @@ def test_a_check_without_a_number_is_no_answer():
 def test_one_failure_outweighs_what_held():
     found = asked(check("tstr", "utility"), check("trts", "utility", "failed"))["utility"]
     assert (found["status"], found["words"]) == ("failed", "No, not within the limits that were set.")
+
+
+def test_an_interval_that_is_too_wide_is_no_finding():
+    unsure = check("membership_auc", "privacy", "failed", at_most=0.55)
+    assert asked(unsure)["member"]["words"].startswith("Not shown")
+    assert asked(unsure)["member"]["status"] == "failed"
+    found = check("membership_tpr", "privacy", "failed")
+    assert asked(unsure, found)["member"]["words"].startswith("Possibly")
+    uncounted = unsure | {"limits": {"at_least": None, "at_most": None}}
+    assert asked(uncounted)["member"]["words"].startswith("Possibly")
+    fault = check("membership_auc", "privacy", "failed", at_most=0.55, allowed=0.44)
+    assert asked(fault)["member"]["words"].startswith("Possibly")
 
 
 def test_what_holds_beyond_the_attacks_is_said():
