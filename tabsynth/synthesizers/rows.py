@@ -38,6 +38,7 @@ from tabsynth.table import Table
 
 BLOCK = 16384  # rows that are sampled together
 SCORED = 4096  # rows whose likelihood is found together
+ROOMY = 3.0  # epsilon above which a batch need not be as large for its noise to be small
 ORDERS = ("schema", "fewest")
 CELLS = 2**23  # of the widest output of a block
 
@@ -110,18 +111,20 @@ class RowsSampler(Sampler):
 class Rows:
     """Settings of the row transformer; defaults are those of the benchmark.
 
-    `steps`, `batch`, `rate`, `average`, `max_grad_norm` and `bins` count under a budget; without one `epochs` passes
-    are made in batches of `free_batch` with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share of
-    rows that are trained on in an order of their own; the others are read in `order`, in which rows are sampled too:
-    the columns with the fewest tokens first ("fewest"), where many rows begin alike and sampling is fast, or that of
-    the "schema". `discovery` and `one_way` split the budget; training takes the rest. `device` is where it runs:
-    "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
+    `steps`, `batch`, `rate`, `average`, `max_grad_norm` and `bins` count under a budget; above epsilon 3 a batch holds
+    at most `roomy_batch` units, which halves what a fit takes. Without a budget `epochs` passes are made in batches of
+    `free_batch` with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share of rows that are trained on
+    in an order of their own; the others are read in `order`, in which rows are sampled too: the columns with the fewest
+    tokens first ("fewest"), where many rows begin alike and sampling is fast, or that of the "schema". `discovery` and
+    `one_way` split the budget; training takes the rest. `device` is where it runs: "auto" (a GPU when there is one),
+    "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
 
     steps: int = 150
     batch: int = 8192
+    roomy_batch: int = 4096
     rate: float = 1.5e-2
     average: float = 0.95
     max_grad_norm: float = 0.5
@@ -150,7 +153,7 @@ class Rows:
             _check.positive(name, getattr(self, name))
         for name in ("average", "free_average", "shuffled"):
             _check.within(name, getattr(self, name), 0, 1)
-        for name in ("steps", "batch", "free_batch", "width", "depth", "heads", "bins", "free_bins"):
+        for name in ("steps", "batch", "roomy_batch", "free_batch", "width", "depth", "heads", "bins", "free_bins"):
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("seed", self.seed, 0)
         _check.one_of("order", self.order, ORDERS)
@@ -189,6 +192,16 @@ class Rows:
         dpsgd.finish()
         return RowsSampler(known.schema, self, training.averaged.cpu())
 
+    def private_batch(self, ledger: Ledger) -> int:
+        """Return the batch under this ledger's budget, a public figure.
+
+        >>> from tabsynth.privacy.budget import Budget
+        >>> [Rows().private_batch(Ledger(Budget(epsilon, 1e-5))) for epsilon in (1.0, 8.0)]
+        [8192, 4096]
+        """
+        roomy = ledger.budget is not None and ledger.budget.epsilon > ROOMY
+        return min(self.batch, self.roomy_batch) if roomy else self.batch
+
     def reading_order(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """Return the columns in the order that they are read and sampled in, given their numbers of tokens.
 
@@ -224,7 +237,7 @@ class _Training:
         """Charge all steps: what is left of the budget."""
         own = self.settings
         if self.private:
-            settings = DPSGDSettings(own.steps, own.batch, own.max_grad_norm)
+            settings = DPSGDSettings(own.steps, own.private_batch(ledger), own.max_grad_norm)
         else:
             steps = max(1, round(own.epochs / min(1.0, own.free_batch / units)))
             settings = DPSGDSettings(steps, own.free_batch, math.inf)
