@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from dp_accounting import ComposedDpEvent, DpEvent, LaplaceDpEvent, NonPrivateDpEvent
+from dp_accounting.dp_event import DiscreteLaplaceDpEvent
 from numpy.typing import NDArray
 from opendp import domains, measurements, measures, metrics
 from opendp.mod import Measurement, enable_features
@@ -81,6 +82,37 @@ def noisy_count(
         why=why,
     )
     return float(answer[0])
+
+
+def noisy_histogram_laplace(
+    count: Callable[[], NDArray[np.int64]],
+    *,
+    epsilon: float,
+    sensitivity: int = 1,
+    ledger: Ledger,
+    secret: Secret,
+    why: str,
+) -> NDArray[np.float64]:
+    """Return the counts, of any shape, each with discrete Laplace noise of scale `sensitivity / epsilon` rows.
+
+    For budgets whose delta is 0, which no Gaussian noise can keep; with a delta `noisy_histogram` adds less noise where
+    many answers are composed.
+
+    Formal guarantee: `epsilon`-differential privacy (Ghosh, Roughgarden and Sundararajan 2012): a unit moves the counts
+    by at most `sensitivity` in all. That of `DiscreteLaplaceDpEvent(epsilon / sensitivity, sensitivity)`, charged
+    before `count` is called. An infinite `epsilon` is no privacy, and no noise.
+
+    Raises BudgetExceeded or LedgerError, and then `count` was not called.
+    """
+    if not epsilon > 0:
+        raise InputError(f"epsilon must be above 0; got {epsilon!r}.")
+    at_least("sensitivity", sensitivity, 1)
+    noisy = math.isfinite(epsilon)
+    event = DiscreteLaplaceDpEvent(epsilon / sensitivity, sensitivity) if noisy else NonPrivateDpEvent()
+    _charge(event, ledger=ledger, secret=secret, why=why)
+    counts = _whole(count())
+    answer = _discrete_laplace(counts, sensitivity / epsilon, secret) if noisy else counts
+    return answered(answer.astype(np.float64), why=why, exact=Exact(counts, sensitivity))
 
 
 def noisy_histograms_for_the_rest(
@@ -228,17 +260,36 @@ def _require_noise_multiplier(sigma: float) -> None:
 
 def _discrete_gaussian(counts: NDArray[np.int64], scale: float, secret: Secret) -> NDArray[np.int64]:
     """Add discrete Gaussian noise of this scale: OpenDP's, or replayed normals rounded when the seed is fixed."""
-    counts = np.asarray(counts)
-    if not np.issubdtype(counts.dtype, np.integer):
-        raise InputError(f"Counts must be whole numbers; got an array of {counts.dtype}.")
+    counts = _whole(counts)
     if scale == 0 or counts.size == 0:
-        return counts.astype(np.int64)
+        return counts
     if secret.fixed_seed:
         return counts + np.rint(scale * secret.normal(counts.shape)).astype(np.int64)
     enable_features("contrib")
     space = domains.vector_domain(domains.atom_domain(T="i64")), metrics.l2_distance(T="f64")
     noisy = measurements.make_gaussian(*space, scale=scale)(counts.reshape(-1).tolist())
     return np.asarray(noisy, dtype=np.int64).reshape(counts.shape)
+
+
+def _discrete_laplace(counts: NDArray[np.int64], scale: float, secret: Secret) -> NDArray[np.int64]:
+    """Add discrete Laplace noise of this scale: OpenDP's, or the difference of two replayed geometrics."""
+    if counts.size == 0:
+        return counts
+    if secret.fixed_seed:
+        first, second = np.floor(-scale * np.log(secret.uniform((2, *counts.shape)))).astype(np.int64)
+        return np.asarray(counts + first - second)
+    enable_features("contrib")
+    space = domains.vector_domain(domains.atom_domain(T="i64")), metrics.l1_distance(T="i64")
+    noisy = measurements.make_laplace(*space, scale=scale)(counts.reshape(-1).tolist())
+    return np.asarray(noisy, dtype=np.int64).reshape(counts.shape)
+
+
+def _whole(counts: NDArray[Any]) -> NDArray[np.int64]:
+    """Return counts as 64-bit integers; raise InputError when they are none."""
+    counts = np.asarray(counts)
+    if not np.issubdtype(counts.dtype, np.integer):
+        raise InputError(f"Counts must be whole numbers; got an array of {counts.dtype}.")
+    return counts.astype(np.int64)
 
 
 def _selected(scores: NDArray[np.float64], epsilon: float, sensitivity: float, monotonic: bool, secret: Secret) -> int:

@@ -19,6 +19,7 @@ from tabsynth.privacy.mechanisms import (
     noisy_categories,
     noisy_count,
     noisy_histogram,
+    noisy_histogram_laplace,
     noisy_histograms_for_the_rest,
     select,
 )
@@ -84,6 +85,8 @@ def test_the_charge_is_on_the_ledger_before_a_row_is_read():
     [
         lambda given: noisy_histogram(never, sigma=0.2, **given),
         lambda given: noisy_histogram(never, sigma=0.0, **given),
+        lambda given: noisy_histogram_laplace(never, epsilon=1.5, **given),
+        lambda given: noisy_histogram_laplace(never, epsilon=math.inf, **given),
         lambda given: noisy_count(never, sigma=0.2, **given),
         lambda given: noisy_categories(never, sigma=0.2, delta=1e-7, **given),
         lambda given: noisy_categories(never, sigma=50.0, delta=1e-5, **given),
@@ -410,3 +413,38 @@ def test_the_rest_without_a_budget_is_exact_and_by_a_fixed_seed_not_private():
         [lambda: np.arange(3)], weights=[1.0], ledger=marked, secret=Secret.fixed(1), why="all"
     )
     assert not marked.private
+
+
+# ----------------------------------------------------------------------------------------------- a budget without delta
+
+
+@pytest.mark.parametrize("secret", [Secret(), Secret.fixed(5)], ids=["OpenDP's", "replayed"])
+@pytest.mark.parametrize("sensitivity", [1, 3])
+def test_laplace_noise_follows_its_law_and_no_other(secret, sensitivity):
+    epsilon = 0.5
+    paid = Paid()
+    draws = noisy_histogram_laplace(
+        lambda: np.zeros(DRAWS, np.int64), epsilon=epsilon, sensitivity=sensitivity, ledger=paid, secret=secret, why="x"
+    )
+    ((event, _, delta),) = paid.charges
+    assert (event.noise_parameter, event.sensitivity, delta) == (epsilon / sensitivity, sensitivity, 0.0)
+    assert bool(paid.marks) == secret.fixed_seed
+    support = np.arange(-60 * sensitivity, 60 * sensitivity + 1)
+
+    def law(rate):
+        weights = np.exp(-rate * np.abs(support))
+        return weights / weights.sum()
+
+    assert fit_of(draws, support, law(epsilon / sensitivity)) > ALARM
+    assert fit_of(draws, support, law(1.2 * epsilon / sensitivity)) < ALARM
+
+
+def test_pure_budgets_are_spent_by_laplace_noise():
+    ledger = Ledger(Budget(1.0, 0.0))
+    for name in ("first", "second"):
+        noisy_histogram_laplace(
+            lambda: np.array([[5, 6], [7, 8]]), epsilon=0.49, sensitivity=2, ledger=ledger, secret=Secret(), why=name
+        )
+    assert 0.98 <= ledger.spent.epsilon <= 1.0
+    with pytest.raises(BudgetExceeded):
+        noisy_histogram_laplace(never, epsilon=0.1, ledger=ledger, secret=Secret(), why="third")
