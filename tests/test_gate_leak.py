@@ -89,7 +89,15 @@ def test_an_attempt_that_crashes_was_counted(folder: Path, monkeypatch: pytest.M
 
 
 def test_without_a_ledger_file_the_provenance_says_that_nobody_counted(folder: Path) -> None:
-    assert run([*RELEASE, "--policy", "easy.yaml", "-o", "out"]) == 0
+    release_table(
+        pd.read_csv("people.csv"),
+        Independent(),
+        lambda: Ledger(Budget(3.0, 1e-6)),
+        "out",
+        budgeted=True,
+        schema="people.yaml",
+        policy="easy.yaml",
+    )
     gate = account(folder / "out")["gate"]
     assert gate["attempts"] is None
     assert "Attempts are not counted: no ledger file was kept" in gate["statement"]
