@@ -86,7 +86,7 @@ class GhostClipping:
         processed at once, never splitting a unit.
         """
         totals = [torch.zeros_like(p) for p in self._parameters]
-        for start, stop in _chunks(len(inputs[0]), chunk, owner):
+        for start, stop in chunks(len(inputs[0]), chunk, owner):
             part = [each[start:stop] for each in inputs]
             whose = None if owner is None else owner[start:stop] - owner[start]
             for total, gradient in zip(totals, self._sum_of_chunk(losses, part, whose), strict=True):
@@ -164,7 +164,7 @@ def _norm(tensors: Sequence[Tensor]) -> float:
     return math.sqrt(sum(float(each.detach().double().square().sum()) for each in tensors))
 
 
-def _chunks(rows: int, chunk: int | None, owner: Tensor | None) -> Iterator[tuple[int, int]]:
+def chunks(rows: int, chunk: int | None, owner: Tensor | None) -> Iterator[tuple[int, int]]:
     """Cut range(rows) into runs of `chunk`, each drawn out to the end of its last unit."""
     start = 0
     while start < rows:

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from tabsynth.graphical.elimination import Conditional
 from tabsynth.graphical.sampling import sample
-from tabsynth.synthesizers.transformer import MULTIPLE, Block, RowTransformer, Tape, Untaped
+from tabsynth.synthesizers.bookkeeping import Tape, Untaped
+from tabsynth.synthesizers.transformer import MULTIPLE, Block, RowTransformer
 
 FLOOR = 1e-4  # of every conditional, spread evenly: no token is ruled out for ever
 

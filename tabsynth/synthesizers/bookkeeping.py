@@ -1,19 +1,20 @@
-"""Clipped sums of gradients by book-keeping, for networks in which every layer sees one vector a row.
+"""Clipped sums of gradients by book-keeping, for networks whose layers see one vector a row, or one at each step of it.
 
 Book-keeping (Bu et al., arXiv 2210.00038): one forward and one backward that stops at the outputs of the layers. With a
 the input of a linear layer and b the gradient at its output, a row's gradient is b (a, 1)^T, whose squared norm is
-|b|^2 (|a|^2 + 1); the clipped sum is (c b)^T a, with c the rows' factors. No row's gradient is ever built.
+|b|^2 (|a|^2 + 1), or their sum over the row's steps; the clipped sum is (c b)^T a, with c the rows' factors. No row's
+gradient is ever built.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from tabsynth.privacy.clipping import clip_factors, masked
+from tabsynth.privacy.clipping import chunks, clip_factors, masked
 
 
 class Tape:
@@ -50,13 +51,14 @@ def clipped_sum(
     """Return the sum over units of clipped gradients, one tensor per parameter, in their order.
 
     `losses(*inputs, tape)` returns one loss a row and sends every parameter through `tape`, in nn.Linear layers on
-    (rows, width) and nn.EmbeddingBag layers of mode "sum" on (rows, cells), whose cells are all different within a row.
-    Each of `inputs` has one entry a row. `owner` as in `clip_factors`, sorted, on the processor; at most about `chunk`
-    rows are processed at once, never splitting a unit. An infinite `max_grad_norm` gives the plain sum, over the rows
-    whose loss is finite.
+    (rows, width) or (rows, steps, width), nn.Embedding layers on (rows, steps) and nn.EmbeddingBag layers of mode "sum"
+    on (rows, cells); the cells that a row looks up are all different. Each of `inputs` has one entry a row. `owner` as
+    in `clip_factors`, sorted, on the processor; at most about `chunk` rows are processed at once, never splitting a
+    unit. An infinite `max_grad_norm` gives the plain sum, over the rows whose loss is finite.
     """
     totals = {id(p): torch.zeros_like(p) for p in parameters}
-    for part in _chunks(len(inputs[0]), chunk, owner):
+    for ends in chunks(len(inputs[0]), chunk, owner):
+        part = slice(*ends)
         tape = Tape()
         found = losses(*(each[part] for each in inputs), tape)
         gradients = torch.autograd.grad(found.sum(), [output for _, _, output in tape.entries])
@@ -73,32 +75,32 @@ def clipped_sum(
 
 
 def _squares(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Tensor:
-    """Return the squared norm of each row's gradient of a layer's parameters, shape (rows,)."""
+    """Return the squared norm of each row's gradient of a layer's parameters, shape (rows,).
+
+    With steps s and t a linear layer's row gradient is sum_t b_t (a_t, 1)^T, whose squared norm is the sum over s, t of
+    (a_s . a_t + 1)(b_s . b_t).
+    """
     if isinstance(layer, nn.EmbeddingBag):
         return gradient.square().sum(1) * inputs.shape[1]
-    return gradient.square().sum(1) * (inputs.square().sum(1) + 1)
+    if isinstance(layer, nn.Embedding):
+        return gradient.square().sum((1, 2))
+    if inputs.dim() == 2:
+        return gradient.square().sum(1) * (inputs.square().sum(1) + 1)
+    return ((inputs @ inputs.transpose(1, 2) + 1) * (gradient @ gradient.transpose(1, 2))).sum((1, 2))
 
 
 def _add(totals: dict[int, Tensor], layer: nn.Module, inputs: Tensor, gradient: Tensor, factors: Tensor) -> None:
     """Add the weighted sum of the rows' gradients of one layer's parameters."""
-    weighted = gradient * factors[:, None]
-    whole = bool((factors > 0).all())
-    if not whole:
-        weighted = masked(weighted, factors)
+    weighted = gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1))
+    if not bool((factors > 0).all()):
+        weighted, inputs = masked(weighted, factors), inputs if inputs.dtype == torch.int64 else masked(inputs, factors)
     if isinstance(layer, nn.EmbeddingBag):
         for cells in inputs.T:  # one column at a time: the rows' gradients are not copied for each cell
             totals[id(layer.weight)].index_add_(0, cells, weighted)
         return
-    totals[id(layer.weight)].addmm_(weighted.T, inputs if whole else masked(inputs, factors))
+    weighted = weighted.flatten(0, -2)
+    if isinstance(layer, nn.Embedding):
+        totals[id(layer.weight)].index_add_(0, inputs.flatten(), weighted)
+        return
+    totals[id(layer.weight)].addmm_(weighted.T, inputs.flatten(0, -2))
     totals[id(layer.bias)].add_(weighted.sum(0))
-
-
-def _chunks(rows: int, chunk: int, owner: Tensor | None) -> Iterator[slice]:
-    """Cut range(rows) into runs of `chunk`, each drawn out to the end of its last unit."""
-    start = 0
-    while start < rows:
-        stop = min(start + chunk, rows)
-        while owner is not None and stop < rows and owner[stop] == owner[stop - 1]:
-            stop += 1
-        yield slice(start, stop)
-        start = stop

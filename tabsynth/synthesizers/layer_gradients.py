@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tabsynth.errors import ConformanceError, ModelError
-from tabsynth.privacy.clipping import check_clipped_sum, clip_factors, masked
+from tabsynth.privacy.clipping import check_clipped_sum, chunks, clip_factors, masked
 
 MOST_WHOLE = 2.0  # numbers of a row's gradient, to those of the products between all places
 Losses = Callable[..., Tensor]  # inputs, each with one entry a row -> one loss a row
@@ -92,7 +92,8 @@ def clipped_sum(
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     totals = {id(p): torch.zeros_like(p) for p in parameters}
-    for part in _chunks(len(inputs[0]), chunk, owner):
+    for ends in chunks(len(inputs[0]), chunk, owner):
+        part = slice(*ends)
         own = [each[part] for each in inputs]
         if math.isinf(max_grad_norm):
             for p, gradient in zip(parameters, _plain(losses, own, parameters), strict=True):
@@ -226,14 +227,3 @@ def _taped(model: nn.Module) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _chunks(rows: int, chunk: int, owner: Tensor | None) -> Iterator[slice]:
-    """Cut range(rows) into runs of `chunk`, each drawn out to the end of its last unit."""
-    start = 0
-    while start < rows:
-        stop = min(start + chunk, rows)
-        while owner is not None and stop < rows and owner[stop] == owner[stop - 1]:
-            stop += 1
-        yield slice(start, stop)
-        start = stop

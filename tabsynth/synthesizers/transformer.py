@@ -3,50 +3,25 @@
 A row is read in some order of its columns. At step t the input is the cell that came at step t - 1 plus the column that
 is asked for at t; both are embeddings, and neither knows t. So one set of weights serves every order, and what comes
 before in the order is what a column is conditioned on. Each column has an output of its own: no other column's token
-can be drawn, and nothing is spent on learning which tokens belong where.
-
-Book-keeping (Bu et al., arXiv 2210.00038): one forward and one backward that stops at the outputs of the layers. The
-inputs of a layer and the gradients at its outputs give every row's gradient norm, and then the clipped sum, in closed
-form.
+can be drawn, and nothing is spent on learning which tokens belong where. `bookkeeping` finds the clipped sums.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tabsynth.privacy.clipping import clip_factors, masked
+from tabsynth.privacy.clipping import chunks
+from tabsynth.synthesizers import bookkeeping
+from tabsynth.synthesizers.bookkeeping import Tape, Untaped
 from tabsynth.synthesizers.prefixes import Prefixes, attend, pick
 
 CHUNK = 256  # rows whose gradients are found together
 PART = 512  # prefixes that go through all blocks together: what they need stays in the processor's cache
 MULTIPLE = 4  # small matrix products are up to twice as fast on sides that are multiples of this
-
-
-class Tape:
-    """What a forward pass leaves for book-keeping: every layer that holds parameters, its input and its output."""
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[nn.Module, Tensor, Tensor]] = []
-
-    def through(self, layer: nn.Module, inputs: Tensor) -> Tensor:
-        """Return the layer's output, and remember it."""
-        output: Tensor = layer(inputs)
-        self.entries.append((layer, inputs.detach(), output))
-        return output
-
-
-class Untaped(Tape):
-    """A tape that remembers nothing."""
-
-    def through(self, layer: nn.Module, inputs: Tensor) -> Tensor:
-        """Return the layer's output."""
-        output: Tensor = layer(inputs)
-        return output
 
 
 class Block(nn.Module):
@@ -204,7 +179,7 @@ class Steps:
         old = [places[prefixes.parent] for places in self.places]
         self.places = [torch.cat([a, b[:, None]], 1) for a, b in zip(old, new, strict=True)]
         self.filled = [self.filled[0] + len(inputs), *[filled + len(own) for filled in self.filled[1:]]]
-        parts = _chunks(len(own), PART, None)
+        parts = (slice(*ends) for ends in chunks(len(own), PART, None))
         return torch.cat([self._through(part, inputs[own[part]], query[own[part]]) for part in parts])
 
     def _through(self, part: slice, x: Tensor, query: Tensor) -> Tensor:
@@ -235,58 +210,8 @@ def clipped_sum(
     `owner` (rows,) as in `clip_factors`, sorted, on the processor; at most about `chunk` rows are processed at once,
     never splitting a unit. An infinite `max_grad_norm` gives the plain sum, over the rows whose loss is finite.
     """
-    totals = {id(p): torch.zeros_like(p) for p in model.parameters()}
-    for part in _chunks(len(tokens), chunk, owner):
-        tape = Tape()
-        losses = model.losses(tokens[part], orders[part], tape)
-        gradients = torch.autograd.grad(losses.sum(), [output for _, _, output in tape.entries])
-        if math.isinf(max_grad_norm):
-            factors = torch.isfinite(losses.detach()).to(losses.dtype)
-        else:
-            found = zip(tape.entries, gradients, strict=True)
-            squares = torch.stack([_squares(layer, inputs, g) for (layer, inputs, _), g in found]).sum(0)
-            whose = None if owner is None else (owner[part] - owner[part][0]).to(squares.device)
-            factors = clip_factors(squares, max_grad_norm, whose)
-        for (layer, inputs, _), gradient in zip(tape.entries, gradients, strict=True):
-            _add(totals, layer, inputs, gradient, factors)
-    return [totals[id(p)] for p in model.parameters()]
-
-
-def _squares(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Tensor:
-    """Return the squared norm of each row's gradient of a layer's parameters, shape (rows,).
-
-    A linear layer's row gradient is sum_t b_t (a_t, 1)^T, whose squared norm is the sum over s, t of
-    (a_s . a_t + 1)(b_s . b_t). No embedding is looked up twice in a row: a row holds one cell of each column.
-    """
-    if isinstance(layer, nn.Embedding):
-        return gradient.square().sum((1, 2))
-    if inputs.dim() == 2:
-        return gradient.square().sum(1) * (inputs.square().sum(1) + 1)
-    return ((inputs @ inputs.transpose(1, 2) + 1) * (gradient @ gradient.transpose(1, 2))).sum((1, 2))
-
-
-def _add(totals: dict[int, Tensor], layer: nn.Module, inputs: Tensor, gradient: Tensor, factors: Tensor) -> None:
-    """Add the weighted sum of the rows' gradients of one layer's parameters."""
-    weighted = gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1))
-    if not bool((factors > 0).all()):
-        weighted, inputs = masked(weighted, factors), inputs if inputs.dtype == torch.int64 else masked(inputs, factors)
-    if isinstance(layer, nn.Embedding):
-        totals[id(layer.weight)].index_add_(0, inputs.flatten(), weighted.flatten(0, -2))
-        return
-    weighted, inputs = weighted.flatten(0, -2), inputs.flatten(0, -2)
-    totals[id(layer.weight)].addmm_(weighted.T, inputs)
-    totals[id(layer.bias)].add_(weighted.sum(0))
-
-
-def _chunks(rows: int, chunk: int, owner: Tensor | None) -> Iterator[slice]:
-    """Cut range(rows) into runs of `chunk`, each drawn out to the end of its last unit."""
-    start = 0
-    while start < rows:
-        stop = min(start + chunk, rows)
-        while owner is not None and stop < rows and owner[stop] == owner[stop - 1]:
-            stop += 1
-        yield slice(start, stop)
-        start = stop
+    parameters = list(model.parameters())
+    return bookkeeping.clipped_sum(parameters, model.losses, (tokens, orders), max_grad_norm, owner=owner, chunk=chunk)
 
 
 def _normal(x: Tensor) -> Tensor:

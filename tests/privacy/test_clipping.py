@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from tabsynth.errors import ConformanceError
-from tabsynth.privacy.clipping import SLACK, GhostClipping, _chunks, check_clipped_sum, clip_factors, masked
+from tabsynth.privacy.clipping import SLACK, GhostClipping, check_clipped_sum, chunks, clip_factors, masked
 
 
 class Reader(nn.Module):
@@ -201,7 +201,7 @@ def test_the_slow_check_takes_an_empty_batch():
 
 def test_chunks_never_split_a_unit():
     owner = torch.tensor([0, 0, 0, 1, 2, 2, 3])
-    cuts = list(_chunks(7, 2, owner))
+    cuts = list(chunks(7, 2, owner))
     assert cuts == [(0, 3), (3, 6), (6, 7)]
     assert all(owner[a[1] - 1] != owner[b[0]] for a, b in pairwise(cuts))
-    assert list(_chunks(0, 2, None)) == []
+    assert list(chunks(0, 2, None)) == []

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tabsynth.errors import InputError
+from tabsynth.synthesizers.bookkeeping import Tape
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.rows import Rows
-from tabsynth.synthesizers.transformer import RowTransformer, Tape
+from tabsynth.synthesizers.transformer import RowTransformer
 
 
 def gpus(monkeypatch, count):

@@ -15,7 +15,7 @@ from tabsynth.privacy.clipping import check_clipped_sum
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
-from tabsynth.synthesizers import prefixes, transformer
+from tabsynth.synthesizers import bookkeeping, prefixes, transformer
 from tabsynth.synthesizers.rows import Rows, RowsSampler
 from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
 from tabsynth.table import read
@@ -85,9 +85,9 @@ def test_a_bookkeeping_that_forgets_a_layer_is_noticed(monkeypatch):
     model = transformer_of()
     tokens, orders = some_rows()
     slow = per_row_gradients(model, tokens, orders)
-    squares = transformer._squares
+    squares = bookkeeping._squares
     forgets = {torch.nn.Embedding: 0.0, torch.nn.Linear: 1.0}
-    monkeypatch.setattr(transformer, "_squares", lambda layer, *rest: squares(layer, *rest) * forgets[type(layer)])
+    monkeypatch.setattr(bookkeeping, "_squares", lambda layer, *rest: squares(layer, *rest) * forgets[type(layer)])
     with pytest.raises(ConformanceError, match="clipped one unit at a time"):
         check_clipped_sum(slow, clipped_sum(model, tokens, orders, 0.3), 0.3)
 
