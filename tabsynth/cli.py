@@ -55,6 +55,8 @@ from tabsynth.console import (
 from tabsynth.errors import InputError, TabsynthError
 from tabsynth.registry import DEFAULT_SYNTHESIZER
 
+INTERRUPTED = 130  # the exit code of Ctrl-C, by the shells' convention
+
 app = typer.Typer(
     name="tabsynth",
     help="Private tables into synthetic ones: every fact paid for, audited, stopped at a gate when not good enough.",
@@ -316,11 +318,12 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     warnings.showwarning = say_warning
     try:
-        return int(app(arguments, standalone_mode=False, prog_name="tabsynth") or 0)
+        code = int(app(arguments, standalone_mode=False, prog_name="tabsynth") or 0)
+        return _interrupted(as_json) if code == INTERRUPTED else code  # Typer makes a code of Ctrl-C
     except TabsynthError as error:
         return fail(as_json, str(error), type(error).__name__, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return fail(as_json, "Interrupted. No release was written; what was charged stays charged.", "Interrupted", 130)
+        return _interrupted(as_json)
     except Exception as error:
         if callable(usage := getattr(error, "format_message", None)):
             return fail(as_json, usage(), "UsageError", int(getattr(error, "exit_code", 2)))
@@ -329,6 +332,14 @@ def run(arguments: list[str]) -> int:
         # the message of an unforeseen error may quote a private value, so only its type is shown
         hint = f"An unforeseen {type(error).__name__}. Set TABSYNTH_DEBUG=1 to see the traceback, where it may be seen."
         return fail(as_json, hint, type(error).__name__, 1)
+
+
+def _interrupted(as_json: bool) -> int:
+    # CPython remembers an interrupt that fell into a string being executed (an import runs many) and would end by the
+    # signal, whatever the exit code; executing another string makes it forget.
+    exec("")
+    message = "Interrupted. No release was written; what was charged stays charged."
+    return fail(as_json, message, "Interrupted", INTERRUPTED)
 
 
 def _release(

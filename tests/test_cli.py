@@ -379,6 +379,7 @@ def test_interrupting_leaves_no_release_and_a_right_ledger(folder: Path) -> None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert b"Interrupted" in said
     assert b"Traceback" not in said
     assert not (folder / "out").exists()
     assert not [file for file in folder.iterdir() if file.name.startswith(".")]
