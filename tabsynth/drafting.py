@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from tabsynth.conversion import convert, to_axis
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable, read_raw
 from tabsynth.schema import Column, Kind, Schema
-from tabsynth.table import convert, to_axis
 
 MARK = "# read from data: keeping this line publishes it"
 HEADER = """\

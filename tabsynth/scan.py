@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from tabsynth.conversion import to_axis
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import SchemaError
 from tabsynth.schema import OTHER, Column, Schema
 from tabsynth.schema_file import read_schema
 from tabsynth.synthesizers.model import MODEL, load
-from tabsynth.table import Table, read, to_axis
+from tabsynth.table import Table, read
 
 SHORTEST = 4  # characters of a text that is searched for (and bytes of a word); shorter ones occur by chance
 FEWEST = 12  # values that must agree before an array counts as a copy

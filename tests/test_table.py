@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabsynth.conversion import from_axis, to_axis
 from tabsynth.errors import InputError, TableError
 from tabsynth.schema import Column, Kind, Schema
 from tabsynth.schema_file import write_schema
-from tabsynth.table import Table, from_axis, plain, read, split, to_axis, write_rows
+from tabsynth.table import Table, plain, read, split, write_rows
 
 DAYS = 86400.0
 PLANT = "Zebedee-4711"  # a value that no message may show

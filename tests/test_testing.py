@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tabsynth import registry
+from tabsynth.conversion import to_axis
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import ConformanceError, InputError, TableError
 from tabsynth.privacy.budget import Budget
@@ -26,7 +27,7 @@ from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers import model
 from tabsynth.synthesizers.base import Progress, Sampler, silent
 from tabsynth.synthesizers.independent import Independent, IndependentSampler
-from tabsynth.table import Table, read, to_axis
+from tabsynth.table import Table, read
 from tabsynth.testing import (
     awkward_table,
     awkward_tables,

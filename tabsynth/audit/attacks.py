@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.metrics.neighbours import nearest
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Sampler
 from tabsynth.synthesizers.independent import IndependentSampler
-from tabsynth.table import to_axis
 
 Floats = NDArray[np.float64]
 CLOSE = 0.05  # a distance from which on a synthetic row is no longer a copy

@@ -15,10 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth import _check
+from tabsynth.conversion import from_axis, to_axis
 from tabsynth.errors import InputError
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import DAY, Column, Schema
-from tabsynth.table import Table, from_axis, read, to_axis
+from tabsynth.table import Table, read
 
 ROUNDS = 40  # of making up rows until enough of them differ
 LARGEST = 2.0**40  # of a number that is made up outside of a range; a datetime 30,000 years away

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabsynth.charging.form import Coin, Take
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Codes, Floats, binned
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, quantile
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.metrics.fidelity import KS, TVD1, TVD2, joint, ks, total_variation
 from tabsynth.privacy.reserve import Part
 from tabsynth.schema import Column, Schema
-from tabsynth.table import to_axis
 
 FEWEST = 30  # holdout rows
 DRAWS = 4  # of two samples, for the ceiling

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.conversion import from_axis, to_axis
 from tabsynth.errors import SchemaError
 from tabsynth.schema import OTHER, Column
-from tabsynth.table import from_axis, to_axis
 
 # A bin narrower than this share of the column's span stands for one value, a spike.
 NARROW = 1e-6

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.constraints import domains_of, narrowed
+from tabsynth.conversion import to_axis
 from tabsynth.encoding.codec import Codec
 from tabsynth.errors import InputError, SchemaError
 from tabsynth.schema import Column, Schema
-from tabsynth.table import to_axis
 
 MOST_NAMED = 20  # values in a message
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.schema import OTHER, Column
-from tabsynth.table import to_axis
 
 
 def inside(frame: pd.DataFrame, encoder: Encoder) -> NDArray[np.bool_]:

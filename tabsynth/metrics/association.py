@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from tabsynth import _check
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Codes, Floats, codes
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.fidelity import Distance, drawn, mean_of
 from tabsynth.schema import Column
-from tabsynth.table import to_axis
 
 Measure = Literal["pearson", "spearman", "cramers_v", "correlation_ratio"]
 # a coefficient and its influence at every row; rows with a missing number in one of the two columns have none

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.schema import Column
-from tabsynth.table import to_axis
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]

@@ -13,11 +13,11 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from tabsynth import _check
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Codes, Floats
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.fidelity import Distance, cells_of, mean_of, total_variation
-from tabsynth.table import to_axis
 
 Over = Literal["mean", "worst"]
 

@@ -16,10 +16,10 @@ from typing import ClassVar, Literal, TypeVar
 import numpy as np
 
 from tabsynth import _check
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Codes, Floats, binned
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
-from tabsynth.table import to_axis
 
 LARGEST = 1 << 20  # cells of a table of counts; above it only the cells in use are counted
 SEED = 0  # of the draw of pairs: not from `rng`, which is another one for the ceiling

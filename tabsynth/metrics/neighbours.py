@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Floats, codes
 from tabsynth.schema import Column
-from tabsynth.table import to_axis
 
 Points = NDArray[np.float32]
 

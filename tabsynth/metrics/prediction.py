@@ -24,11 +24,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Codes, Floats, codes, features, learnable
 from tabsynth.metrics.estimate import NotApplicable, NotMeasured, auc
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.schema import Column
-from tabsynth.table import to_axis
 
 CLASSES = 10  # of a categorical target; rarer ones are one class that is not scored
 FEWEST = 10  # tested rows inside and outside a class, to score it

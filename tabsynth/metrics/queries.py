@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth import _check
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Floats, codes
 from tabsynth.metrics.estimate import Estimate, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.fidelity import SEED
 from tabsynth.schema import Column
-from tabsynth.table import to_axis
 
 FLOOR = 0.01  # share of rows; below it a relative error is taken of this share
 

@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth import _check
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Codes, Floats, fingerprints
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level, clopper_pearson, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.schema import Column
-from tabsynth.table import to_axis
 
 Mask = NDArray[np.bool_]
 

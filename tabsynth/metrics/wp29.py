@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from tabsynth import _check
+from tabsynth.conversion import to_axis
 from tabsynth.metrics.attribute import Asked, by_nearest
 from tabsynth.metrics.coding import Codes, Floats, binned
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, check_level, difference
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.neighbours import nearest, place
 from tabsynth.metrics.sides import FEWEST, sides
-from tabsynth.table import to_axis
 
 
 @dataclass(frozen=True, slots=True)

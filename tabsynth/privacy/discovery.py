@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.errors import SchemaError
 from tabsynth.privacy import grid
 from tabsynth.privacy.ledger import Ledger
@@ -24,7 +25,7 @@ from tabsynth.privacy.mechanisms import noisy_categories, noisy_count, noisy_his
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import assert_bounded, count_units
 from tabsynth.schema import OTHER, Column, Schema
-from tabsynth.table import Table, to_axis
+from tabsynth.table import Table
 
 COUNT = 0.05  # of the discovery's share: the row count
 ROUNDS = 2  # of splitting heavy cells

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.schema import Column, Schema
-from tabsynth.table import to_axis
 
 BINS = 10  # of a numeric column: deciles of the real values
 COLUMNS = 36  # shown at most: more cannot be read

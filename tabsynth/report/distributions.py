@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.schema import Column
-from tabsynth.table import to_axis
 
 BINS = 28
 SHOWN_LEVELS = 7  # the rest is pooled

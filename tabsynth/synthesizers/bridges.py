@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tabsynth.conversion import from_axis, to_axis
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import BudgetExceeded, InputError, ModelError
 from tabsynth.privacy.discovery import discover
@@ -29,7 +30,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
-from tabsynth.table import Table, from_axis, to_axis
+from tabsynth.table import Table
 
 SDV = {
     "gaussian_copula": "GaussianCopulaSynthesizer",

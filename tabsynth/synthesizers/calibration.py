@@ -12,6 +12,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.encoding.encoder import Encoded, Encoder
 from tabsynth.errors import InputError
 from tabsynth.graphical.coarsening import neighbouring
@@ -21,7 +22,6 @@ from tabsynth.privacy.mechanisms import noisy_histograms_for_the_rest
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Progress
-from tabsynth.table import to_axis
 
 STATISTICS = ("mean", "deviation", "missing")
 SHARE_OF = "share of "

@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tabsynth import _check
+from tabsynth.conversion import from_axis, to_axis
 from tabsynth.encoding.encoder import Encoded, Encoder
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.exact import exact
@@ -26,7 +27,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
-from tabsynth.table import Table, from_axis, to_axis
+from tabsynth.table import Table
 
 Numbers = NDArray[np.float64]
 Tokens = NDArray[np.int32]

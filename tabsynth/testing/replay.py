@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.conversion import to_axis
 from tabsynth.errors import BudgetExceeded, InputError
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.events import answers_of
@@ -24,7 +25,7 @@ from tabsynth.privacy.replay import RepeatedSecret, Tape, recording, replaying
 from tabsynth.privacy.units import count_units
 from tabsynth.synthesizers import model
 from tabsynth.synthesizers.base import Synthesizer
-from tabsynth.table import Table, to_axis
+from tabsynth.table import Table
 
 ROWS = 50  # sampled from every model and compared
 

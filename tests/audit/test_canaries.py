@@ -7,10 +7,11 @@ from scipy.stats import binom
 
 from tabsynth import datasets
 from tabsynth.audit.canaries import make_canaries, own_canaries, plant, toss
+from tabsynth.conversion import to_axis
 from tabsynth.errors import InputError, TableError
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
-from tabsynth.table import Table, read, to_axis
+from tabsynth.table import Table, read
 
 SCHEMA = Schema(
     (

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from saboteurs import caught_by, swapped
 
+from tabsynth.conversion import to_axis
 from tabsynth.privacy import discovery, marginals, mechanisms
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
@@ -14,7 +15,6 @@ from tabsynth.privacy.marginals import Marginal, count_tokens
 from tabsynth.privacy.mechanisms import noisy_histogram
 from tabsynth.synthesizers import ctgan, independent, measuring
 from tabsynth.synthesizers.independent import Independent
-from tabsynth.table import to_axis
 
 
 def prepared(change):

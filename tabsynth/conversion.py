@@ -1,0 +1,173 @@
+"""Raw columns in canonical form, and canonical numbers on the real axis.
+
+A value that breaks a rule of its column is refused by the rule; no message quotes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabsynth.errors import TableError
+from tabsynth.files import RawTable
+from tabsynth.schema import Column, Kind
+
+TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
+
+
+def convert(raw: RawTable, column: Column, missing: tuple[str, ...], *, check_domain: bool) -> pd.Series:
+    """Turn one raw column into its canonical form; raise TableError naming the rule it breaks."""
+    values = raw.columns.column(column.name)
+    try:
+        series = CONVERT["categorical" if "group" in column.roles else column.kind](values, column, missing)
+        if check_domain:
+            _check_domain(series, column)
+    except _BrokenRule as broken:
+        raise TableError(f"{raw.label}: column {column.name!r}: {broken}.") from None
+    except (pa.ArrowException, TypeError, ValueError, ArithmeticError):  # these quote the value
+        raise TableError(f"{raw.label}: column {column.name!r}: a value cannot be read as {column.kind}.") from None
+    return series.rename(column.name)
+
+
+class _BrokenRule(Exception):
+    """A rule that a column breaks, in words that quote no value."""
+
+
+def _categorical(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    """Map values to categories as text; a declared category wins over a text that stands for a missing value."""
+    encoded = _text(values).combine_chunks().dictionary_encode()
+    found = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    declared = column.categories or ()
+    known, absent = set(declared), set(missing)
+    extra = sorted(text for text in found if text not in known and text not in absent)
+    position = {text: index for index, text in enumerate((*declared, *extra))}
+    new_code = np.array([position.get(text, -1) for text in found] + [-1], np.int64)
+    dtype = pd.CategoricalDtype([*declared, *extra])
+    return pd.Series(pd.Categorical.from_codes(new_code[codes], dtype=dtype))
+
+
+def _boolean(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    if pa.types.is_boolean(values.type):
+        return pd.Series(values.to_pandas(), dtype="boolean")
+    text = _categorical(values, replace(column, kind="categorical", categories=None), missing)
+    words = [str(word).lower() for word in text.cat.categories]
+    if any(word not in TRUE | FALSE for word in words):
+        raise _BrokenRule("a value is not a boolean (true/false, yes/no or 1/0)")
+    truth = np.array([word in TRUE for word in words] + [False])
+    codes = text.cat.codes.to_numpy()
+    return pd.Series(pd.arrays.BooleanArray(truth[codes], codes < 0))
+
+
+def _integer(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    numbers = _numbers(values, missing)
+    if not np.all((numbers == np.floor(numbers)) | np.isnan(numbers)):
+        raise _BrokenRule("a value is not a whole number")
+    if np.nanmax(np.abs(numbers), initial=0.0) >= 2.0**53:
+        raise _BrokenRule("a value is too large for an exact whole number (2^53)")
+    if pa.types.is_integer(values.type):
+        return pd.Series(values.cast(pa.int64()).to_pandas(integer_object_nulls=False), dtype="Int64")
+    return pd.Series(numbers).astype("Int64")
+
+
+def _float(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    return pd.Series(_numbers(values, missing))
+
+
+def _datetime(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    if pa.types.is_temporal(values.type):
+        moments = pd.Series(values.to_pandas())
+        moments = pd.to_datetime(moments, utc=True).dt.tz_localize(None)
+        return moments.astype("datetime64[s]")
+    text = _without_missing(_text(values), missing)
+    moments = pd.to_datetime(text.to_pandas(), format=column.time_format, errors="coerce", utc=True)
+    if int(moments.isna().sum()) > text.null_count:
+        raise _BrokenRule(f"a value does not follow the format {column.time_format!r}")
+    return pd.Series(moments.dt.tz_localize(None).astype("datetime64[s]"))
+
+
+CONVERT: dict[Kind, Callable[[pa.ChunkedArray, Column, tuple[str, ...]], pd.Series]] = {
+    "categorical": _categorical,
+    "boolean": _boolean,
+    "integer": _integer,
+    "float": _float,
+    "datetime": _datetime,
+}
+
+
+def _numbers(values: pa.ChunkedArray, missing: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return finite float64 values, NaN where missing."""
+    if pa.types.is_decimal(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+        numbers = values.cast(pa.float64(), safe=False).to_numpy()
+    elif pa.types.is_floating(values.type):
+        numbers = values.to_numpy().astype(np.float64)
+    else:
+        try:
+            numbers = _without_missing(_text(values), missing).cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid:
+            raise _BrokenRule("a value is not a number") from None
+    if np.isinf(numbers).any():
+        raise _BrokenRule("a value is infinite")
+    return np.asarray(numbers)
+
+
+def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return values as trimmed text; whole floats lose their '.0', as they had none before a column held a gap."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_floating(values.type) and pc.all(pc.less(pc.abs(values), 2.0**53)).as_py():
+        whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
+        values = values.cast(pa.int64()) if whole else values
+    if pa.types.is_duration(values.type):
+        raise _BrokenRule("durations have no kind here; give them as numbers")
+    if pa.types.is_boolean(values.type):
+        return pc.if_else(values, "True", "False")
+    return pc.utf8_trim_whitespace(values.cast(pa.string()))
+
+
+def _without_missing(text: pa.ChunkedArray, missing: tuple[str, ...]) -> pa.ChunkedArray:
+    return pc.if_else(pc.is_in(text, pa.array(missing, pa.string())), pa.scalar(None, pa.string()), text)
+
+
+def _check_domain(series: pd.Series, column: Column) -> None:
+    """Raise the first rule of the declared domain that a canonical column breaks."""
+    if "group" in column.roles and series.isna().any():
+        raise _BrokenRule("a value is missing, and every row needs its privacy unit")
+    if column.nullable is False and series.isna().any():
+        raise _BrokenRule("a value is missing, and the column is declared not nullable")
+    if column.categories is not None and len(series.cat.categories) > len(column.categories):
+        raise _BrokenRule("a value is not among the declared categories")
+    if column.bounds is not None:
+        axis = to_axis(series, column)
+        low, high = column.bounds
+        # a declared precision forgives what rounding to it would
+        slack = column.step / 2 if column.kind == "float" else 0.0
+        if np.nanmin(axis, initial=np.inf) < low - slack or np.nanmax(axis, initial=-np.inf) > high + slack:
+            shown = column.to_dict()["bounds"]
+            raise _BrokenRule(f"a value is outside the declared bounds [{shown[0]}, {shown[1]}]")
+
+
+def to_axis(series: pd.Series, column: Column) -> NDArray[np.float64]:
+    """Place a canonical numeric column on the real axis: shape (n,), NaN where missing, datetimes in seconds."""
+    if column.kind == "datetime":
+        seconds = series.to_numpy().astype("datetime64[s]").astype(np.int64).astype(np.float64)
+        return np.where(series.isna(), np.nan, seconds)
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def from_axis(axis: NDArray[np.float64], column: Column) -> pd.Series:
+    """Turn axis values back into the canonical form of a numeric column, the inverse of `to_axis`."""
+    if column.kind == "datetime":
+        missing = np.isnan(axis)
+        moments = np.where(missing, 0, axis).astype(np.int64).astype("datetime64[s]")
+        moments[missing] = np.datetime64("NaT")
+        return pd.Series(moments, name=column.name)
+    series = pd.Series(axis, name=column.name)
+    return series.astype("Int64") if column.kind == "integer" else series
