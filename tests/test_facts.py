@@ -44,6 +44,7 @@ INSIDE = "numbers of the gate"
 CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
+    "conversion.py": {"convert: raw": RULES},
     "drafting.py": {
         "draft: read_raw": DRAFTED,
         "draft: raw": DRAFTED,
@@ -61,7 +62,6 @@ SITES: dict[str, dict[str, str]] = {
         "from_raw: private": RULES,
         "_check_constraints: private": RULES,
         "_check_columns: raw": RULES,
-        "convert: raw": RULES,
         "split: table.units": SAMPLED,
         "split: table.private": SAMPLED,
         "split: table.take": SAMPLED,
