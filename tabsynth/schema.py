@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
-from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pandas as pd
 
+from tabsynth.columns import DAY, KINDS, NUMERIC, OTHER, ROLES, Column, Kind, Role
 from tabsynth.constraints import Constraint, Mask, check_constraints, constraint_from_dict, judged
 from tabsynth.errors import SchemaError
 
-Kind = Literal["categorical", "boolean", "integer", "float", "datetime"]
-Role = Literal["target", "sensitive", "identifier", "group"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-ROLES: tuple[Role, ...] = get_args(Role)
-NUMERIC: tuple[Kind, ...] = ("integer", "float", "datetime")
+__all__ = [
+    "DAY", "KINDS", "MISSING_TEXTS", "NUMERIC", "OTHER", "ROLES", "Column", "Kind", "Role", "Schema", "Unit",
+]  # fmt: skip
 
-DAY = 86_400.0  # seconds
 MISSING_TEXTS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "NaT")
-OTHER = "(other)"  # what discovery calls the categories that were too rare to be paid for
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,154 +31,6 @@ class Unit:
 
     column: str | None = None
     rows: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column and its public domain; None stands for a fact that is not declared.
-
-    Numeric kinds live on one real axis: integers and floats as themselves, datetimes as seconds since 1970 UTC.
-    `bounds` are the smallest and largest value allowed. `bins` are increasing edges that start at the lower bound and
-    end one `step` above the upper one; a value belongs to the bin whose lower edge it has reached.
-
-    >>> Column("age", "integer", bounds=(17, 90)).step
-    1.0
-    """
-
-    name: str
-    kind: Kind
-    roles: tuple[Role, ...] = ()
-    nullable: bool | None = False
-    categories: tuple[str, ...] | None = None
-    bounds: tuple[float, float] | None = None
-    decimals: int | None = None
-    format: str | None = None
-    bins: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        """Check that the declared facts fit the kind and one another."""
-        if self.kind not in KINDS:
-            raise self._wrong(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
-        for role in self.roles:
-            if role not in ROLES:
-                raise self._wrong(f"role must be one of {', '.join(ROLES)}; got {role!r}")
-        if self.categories is not None:
-            self._check_categories(self.categories)
-        if self.bounds is not None:
-            self._check_bounds(*self.bounds)
-        if self.bins is not None:
-            self._check_bins(self.bins)
-        if self.decimals is not None and (self.kind != "float" or not 0 <= self.decimals <= 15):
-            raise self._wrong("decimals belong to a float column and lie between 0 and 15")
-        if self.format is not None and (self.kind != "datetime" or not isinstance(self.format, str)):
-            raise self._wrong("format belongs to a datetime column, as text")
-
-    @property
-    def numeric(self) -> bool:
-        """Whether values lie on the real axis."""
-        return self.kind in NUMERIC
-
-    @property
-    def modelled(self) -> bool:
-        """Whether a synthesizer learns this column; identifiers and groups are regenerated."""
-        return not {"identifier", "group"} & set(self.roles)
-
-    @property
-    def levels(self) -> tuple[str, ...] | None:
-        """The declared categories; a boolean's are False and True."""
-        return ("False", "True") if self.kind == "boolean" else self.categories
-
-    @property
-    def step(self) -> float:
-        """The distance between neighbouring values on the axis; 0 when every real number is allowed."""
-        if self.kind == "integer":
-            return 1.0
-        if self.kind == "datetime":
-            return 1.0 if any(code in self.time_format for code in ("%H", "%I", "%T", "%X", "%c")) else DAY
-        return 0.0 if self.decimals is None else 10.0**-self.decimals
-
-    @property
-    def time_format(self) -> str:
-        """The strftime format of a datetime column, ISO date unless declared."""
-        return self.format or "%Y-%m-%d"
-
-    def axis_value(self, value: Any) -> float:
-        """Place one value, or a moment written in ISO form, on the real axis; raise SchemaError when it has none."""
-        try:
-            return _axis_value(self.kind, value)
-        except (TypeError, ValueError, OverflowError):
-            raise self._wrong(f"{value!r} is no value of kind {self.kind}") from None
-
-    def undeclared(self) -> tuple[str, ...]:
-        """Name the domain facts that are needed for modelling and missing here."""
-        if not self.modelled:
-            return ()
-        missing = [] if self.nullable is not None else ["nullable"]
-        if self.numeric and self.bounds is None:
-            missing.append("bounds")
-        if self.kind == "categorical" and self.categories is None:
-            missing.append("categories")
-        return tuple(missing)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the declared facts as plain JSON values, datetimes in ISO form."""
-        plain: dict[str, Any] = {"name": self.name, "kind": self.kind}
-        if self.roles:
-            plain["role"] = self.roles[0] if len(self.roles) == 1 else list(self.roles)
-        plain["nullable"] = self.nullable
-        for fact in ("categories", "bounds", "bins"):
-            if (values := getattr(self, fact)) is not None:
-                plain[fact] = [self._written(value) for value in values]
-        for fact in ("decimals", "format"):
-            if (value := getattr(self, fact)) is not None:
-                plain[fact] = value
-        return plain
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Column:
-        """Read a column from plain values; raise SchemaError naming the column and the rule."""
-        name = plain.get("name") if isinstance(plain, Mapping) else None
-        if not isinstance(name, str) or not name:
-            raise SchemaError("Every column of a schema needs a name, written as text.")
-        known = {"role", "nullable"} | {field.name for field in fields(cls)} - {"roles"}
-        if unknown := sorted(set(map(str, plain)) - known):
-            raise SchemaError(f"Column {name!r}: unknown entry {unknown[0]!r}; known: {', '.join(sorted(known))}.")
-        if "kind" not in plain:
-            raise SchemaError(f"Column {name!r}: kind is missing; one of {', '.join(KINDS)}.")
-        return cls(**_column_values(name, plain))
-
-    def _written(self, value: Any) -> Any:
-        """Return one domain value as it stands in a file."""
-        if self.kind == "datetime":
-            return datetime.fromtimestamp(value, UTC).replace(tzinfo=None).isoformat().removesuffix("T00:00:00")
-        if self.kind == "integer":
-            return int(value)
-        return value
-
-    def _check_categories(self, categories: tuple[str, ...]) -> None:
-        if self.kind != "categorical":
-            raise self._wrong("categories belong to a categorical column")
-        if not categories or len(set(categories)) != len(categories):
-            raise self._wrong("categories must be a non-empty list without repeats")
-
-    def _check_bounds(self, low: float, high: float) -> None:
-        if not self.numeric:
-            raise self._wrong("bounds belong to an integer, float or datetime column")
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-            raise self._wrong("bounds must be two finite values, the smaller one first")
-        if self.kind == "integer" and (low != int(low) or high != int(high)):
-            raise self._wrong("the bounds of an integer column must be whole numbers")
-
-    def _check_bins(self, bins: tuple[float, ...]) -> None:
-        if self.bounds is None:
-            raise self._wrong("bins need bounds")
-        if len(bins) < 2 or not all(map(math.isfinite, bins)) or any(a >= b for a, b in pairwise(bins)):
-            raise self._wrong("bins must be at least two increasing edges, all finite")
-        if bins[0] > self.bounds[0] or bins[-1] < self.bounds[1]:
-            raise self._wrong("bins must cover the bounds")
-
-    def _wrong(self, rule: str) -> SchemaError:
-        return SchemaError(f"Column {self.name!r}: {rule}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,42 +161,3 @@ class Schema:
         """Return the SHA-256 of the schema's canonical JSON; it holds public facts only."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a column's plain values into constructor arguments."""
-    values = {key: value for key, value in plain.items() if key != "role"}
-    role = plain.get("role") or ()
-    values["roles"] = tuple(role) if isinstance(role, list | tuple) else (role,)
-    if isinstance(named := values.get("categories"), list) and any(isinstance(value, bool) for value in named):
-        raise SchemaError(f"Column {name!r}: YAML reads an unquoted yes, no, true or false as a boolean; quote it.")
-    try:
-        if values.get("categories") is not None:
-            values["categories"] = tuple(map(str, _as_list(values["categories"])))
-        for fact in ("bounds", "bins"):
-            if values.get(fact) is not None:
-                values[fact] = tuple(_axis_value(plain["kind"], value) for value in _as_list(values[fact]))
-    except (TypeError, ValueError, OverflowError):
-        raise SchemaError(f"Column {name!r}: bounds, bins and categories are lists of values of its kind.") from None
-    if values.get("bounds") is not None and len(values["bounds"]) != 2:
-        raise SchemaError(f"Column {name!r}: bounds must be two values, the smaller one first.")
-    if not isinstance(values.get("nullable", False), bool | None):
-        raise SchemaError(f"Column {name!r}: nullable must be true or false.")
-    if not isinstance(values.get("decimals"), int | None):
-        raise SchemaError(f"Column {name!r}: decimals must be a whole number.")
-    return values
-
-
-def _as_list(values: Any) -> list[Any]:
-    """Return `values` when it is a list; a text is not one."""
-    if not isinstance(values, list | tuple):
-        raise TypeError("not a list")
-    return list(values)
-
-
-def _axis_value(kind: str, value: Any) -> float:
-    """Place one written value on the real axis."""
-    if kind != "datetime":
-        return float(value)
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

@@ -14,7 +14,7 @@ import pytest
 import tabsynth
 
 LAYERS = (
-    ("errors", "_check", "registry", "constraints"),
+    ("errors", "_check", "registry", "constraints", "columns"),
     ("schema", "files"),
     ("conversion",),
     ("table", "datasets", "sdv_metadata", "choice"),
