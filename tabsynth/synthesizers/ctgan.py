@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from tabsynth import _check
 from tabsynth.encoding.encoder import Encoded, Encoder
-from tabsynth.errors import InputError, ModelError
+from tabsynth.errors import InputError
 from tabsynth.privacy.checkpoint import Randomness, Stateful, keep, taken_up
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
@@ -40,9 +40,12 @@ from tabsynth.synthesizers.critic import Critic, clipped_real_sum, generated_gra
 from tabsynth.synthesizers.generator import Generator, Layout, draw_conditions, gumbel
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
+from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
 from tabsynth.table import Table
 
 CELLS = 4_000_000  # of the logits that are sampled at once
+WARM_UP = {"warm_up": 0.02, "start": 0.02}  # the first steps count: the rate is never 0
+RATES = "generator_rate or critic_rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,7 @@ class _Training:
         }
         for step in range(taken_up("generator", carried), warm):
             keep("generator", step, carried)
-            loss = self.generator_step(_rate(step / total), critic_weight=0.0)
+            loss = self.generator_step(warm_up_cosine(step / total, **WARM_UP), critic_weight=0.0)
             if step % 20 == 0:
                 progress(step, warm + steps, {"loss": loss, "epsilon": epsilon})
         keep("generator", warm, carried, last=True)
@@ -206,9 +209,9 @@ class _Training:
             step, done = batch.step, (warm + batch.step // every) / total
             self.critic_step(dpsgd, batch, private)
             if step % every == 0:
-                loss = self.generator_step(_rate(done), critic_weight=weight)
+                loss = self.generator_step(warm_up_cosine(done, **WARM_UP), critic_weight=weight)
                 progress(warm + step, warm + steps, {"loss": loss, "epsilon": epsilon})
-        _require_finite(self.averaged.parameters())
+        require_finite(self.averaged.parameters(), RATES)
 
     def critic_step(self, dpsgd: DPSGD, batch: Batch, private: Encoded) -> None:
         """Take one critic step: the clipped sum over real rows, noisy, and the generated rows' gradient beside it."""
@@ -227,7 +230,7 @@ class _Training:
             )
 
         total = sum_of(slice(None))
-        _require_finite(total)  # which clipping guarantees: without a budget it tells of divergence
+        require_finite(total, RATES)  # which clipping guarantees: without a budget it tells of divergence
         if settings.pac > 1:  # a sum over packs stands for pac times as many rows
             total = [part * settings.pac for part in total]
         # the clipped sum is divided by the expected number of units, not of rows
@@ -249,7 +252,7 @@ class _Training:
             weight = torch.rand(len(fakes), 1, generator=self.rng)
             between = self.packed(weight * fakes + (1 - weight) * fakes.roll(1, 0), condition)
         public = generated_gradient(self.critic, self.packed(fakes, condition), between, penalty=settings.penalty)
-        _require_finite(public)
+        require_finite(public, RATES)
         return fakes, public
 
     def real_inputs(self, batch: Batch, private: Encoded, fakes: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -287,10 +290,8 @@ class _Training:
         nn.utils.clip_grad_norm_(parameters, 10.0)
         self.optimizer.param_groups[0]["lr"] = settings.generator_rate * rate
         self.optimizer.step()
-        with torch.no_grad():
-            for mean, now in zip(self.averaged.parameters(), parameters, strict=True):
-                mean.lerp_(now, 1 - settings.average)
-        _require_finite([loss])
+        average(self.averaged.parameters(), parameters, settings.average)
+        require_finite([loss], RATES)
         return float(loss.detach())
 
     def condition_loss(self, logits: Tensor, condition: Tensor, columns: Tensor) -> Tensor:
@@ -379,15 +380,3 @@ class CTGANSampler(Sampler):
 
 
 CTGAN.sampler = CTGANSampler
-
-
-def _require_finite(tensors: Iterable[Tensor]) -> None:
-    """Raise ModelError unless these numbers are finite; under a budget they are public, or clipped and so finite."""
-    if not all(bool(torch.isfinite(each).all()) for each in tensors):
-        raise ModelError("The training diverged: weights are not finite. Lower generator_rate or critic_rate.")
-
-
-def _rate(progress: float) -> float:
-    """Return the learning rate's factor: a warm-up over 2%, then a cosine down to 2%, fixed in advance."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return min(1.0, progress / 0.02 + 0.02) * (0.02 + 0.98 * cosine)

@@ -21,7 +21,7 @@ from torch import Tensor
 from tabsynth import _check
 from tabsynth.encoding.domain import inside
 from tabsynth.encoding.encoder import Encoder
-from tabsynth.errors import InputError, ModelError
+from tabsynth.errors import InputError
 from tabsynth.graphical.elimination import Conditional
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
@@ -35,6 +35,7 @@ from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_sampler import Graphical
+from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
 from tabsynth.synthesizers.transformer import clipped_sum
 from tabsynth.table import Table
 
@@ -246,11 +247,10 @@ class _Training:
         """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
         steps = dpsgd.settings.steps
         for batch in dpsgd.batches(model=self.model, averaged=self.averaged):
-            self.step(dpsgd, batch, private, self.rate * _rate(batch.step / steps))
+            self.step(dpsgd, batch, private, self.rate * warm_up_cosine(batch.step / steps))
             if self.private or batch.step % 20 == 0 or batch.step == steps:
                 progress(batch.step, steps, {"epsilon": epsilon})
-        if not all(bool(torch.isfinite(p).all()) for p in self.averaged.parameters()):
-            raise ModelError("The training diverged: weights are not finite. Lower rate or free_rate.")
+        require_finite(self.averaged.parameters(), "rate or free_rate")
 
     def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], rate: float) -> None:
         """Take one step on the clipped sum of a batch, and average the weights."""
@@ -265,9 +265,7 @@ class _Training:
 
         self.optimizer.param_groups[0]["lr"] = rate
         dpsgd.step(batch, sum_of(np.arange(len(tokens))), self.centring(batch.step), sum_of=sum_of)
-        with torch.no_grad():
-            for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - self.average)
+        average(self.averaged.parameters(), self.model.parameters(), self.average)
 
     def centring(self, step: int) -> list[Tensor] | None:
         """Return less what clipped gradients come to on average over rows of the model itself, fresh ones each step."""
@@ -277,9 +275,3 @@ class _Training:
         tokens = self.model.rows_of_its_own(count, np.random.default_rng([self.settings.seed, step]))
         own = clipped_sum(self.model, tokens, self.model.orders(count), self.settings.max_grad_norm)
         return [total / -count for total in own]
-
-
-def _rate(progress: float) -> float:
-    """Return the learning rate's factor: a warm-up over 5%, then a cosine down to 2%, fixed in advance."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return min(1.0, progress / 0.05) * (0.02 + 0.98 * cosine)

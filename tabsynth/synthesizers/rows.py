@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tabsynth import _check
+from tabsynth.encoding.conditions import Allowed, offsets_of
 from tabsynth.encoding.encoder import Encoder
-from tabsynth.errors import InputError, ModelError
+from tabsynth.encoding.partial import Partial
+from tabsynth.errors import InputError
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
@@ -33,6 +35,7 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
+from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
 from tabsynth.synthesizers.transformer import RowTransformer, Steps, clipped_sum
 from tabsynth.table import Table
 
@@ -50,6 +53,7 @@ class RowsSampler(Sampler):
         self.schema, self._settings, self._model = schema, settings, model.eval()
         self._encoder = Encoder(schema)
         self._order = settings.reading_order(self._encoder.sizes)
+        self._temperature = 1.0
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -71,25 +75,106 @@ class RowsSampler(Sampler):
             raise InputError(f"The order must name every modelled column once: {', '.join(names)}.")
         places = [names.index(name) for name in order]
         source = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        blocks = _blocks(rows, max(1, min(BLOCK, CELLS // max(self._encoder.sizes), BLOCK * 16 // len(names))))
-        steps = Steps(self._model, max(blocks))
+        blocks = _blocks(rows, self._largest)
+        steps, heat = Steps(self._model, max(blocks)), self._temperature
         drawn = [
-            self._model.draw(torch.rand(block, len(names), generator=source), places, steps=steps) for block in blocks
+            self._model.draw(torch.rand(block, len(names), generator=source), places, steps=steps, temperature=heat)
+            for block in blocks
         ]
         return self._encoder.decode(torch.cat(drawn)[:rows].numpy().astype(np.int32), rng)
 
-    @torch.no_grad()
+    def draw_given(self, rows: int, rng: np.random.Generator, allowed: Mapping[str, Allowed]) -> pd.DataFrame:
+        """Return rows of the model given the conditions, exactly, read in the order that begins with their columns.
+
+        That order is as good as the `shuffled` share of training taught. Conditions on several columns that leave more
+        combinations than can be written out are left to `sample`, which draws again; see `Given`.
+        """
+        source, names = torch.Generator().manual_seed(int(rng.integers(2**63))), self._encoder.names
+        left = {names.index(name): part for name, part in allowed.items()}
+        shares = {column: torch.from_numpy(part.share) for column, part in left.items()}
+        first = Given.of(self._model, self._order, shares, self._temperature)
+        order = [*first.columns, *(column for column in self._order if column not in first.columns)]
+        steps, drawn = Steps(self._model, min(rows, self._largest)), []
+        for start in range(0, rows, self._largest):
+            uniform = torch.rand(min(self._largest, rows - start), len(order) + 2, generator=source)
+            given = first.draw(uniform[:, -2:])
+            drawn.append(self._model.draw(uniform, order, given, steps, temperature=self._temperature))
+        tokens = torch.cat(drawn).numpy().astype(np.int32)
+        met = {column: left[column] for column in first.columns}
+        return self._encoder.decode(tokens, rng, offsets_of(tokens, met, rng))
+
+    def draw_partial(self, partial: Partial, rng: np.random.Generator) -> pd.DataFrame:
+        """Return the rest of every row given its known cells, read in the order that begins with them.
+
+        Of the cells that may not be missing the first one is drawn as a value; rows in which another comes out missing
+        are for the caller to draw again, for exactness.
+        """
+        source = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        tokens = torch.from_numpy(partial.tokens).long()
+        steps, fresh = Steps(self._model, min(len(partial), self._largest)), partial.fresh
+        for pattern, rows in partial.patterns():
+            order = sorted(self._order, key=lambda column: not pattern[column])
+            free = [column for column in order if not pattern[column]]
+            wishes = {} if not free or not fresh[rows[0], free[0]] else {free[0]: self._value_wish(free[0])}
+            for part in torch.split(torch.from_numpy(rows), self._largest):
+                given = {column: tokens[part, column] for column in range(len(order)) if pattern[column]}
+                uniform = torch.rand(len(part), len(order), generator=source)
+                heat = self._temperature
+                tokens[part] = self._model.draw(uniform, order, given, steps, wishes=wishes, temperature=heat)
+        return self._encoder.decode(tokens.numpy().astype(np.int32), rng)
+
+    def tempered(self, temperature: float) -> RowsSampler:
+        """Return a sampler that divides every logit by a temperature: below 1 its rows are likelier and more alike.
+
+        They do not follow the model's distribution, and `log_likelihood` is still the model's.
+        """
+        _check.positive("temperature", temperature)
+        found = copy.copy(self)
+        found._temperature = temperature
+        return found
+
+    @property
+    def _largest(self) -> int:
+        """How many rows are drawn together at most."""
+        sizes = self._encoder.sizes
+        return max(1, min(BLOCK, CELLS // max(sizes), BLOCK * 16 // len(sizes)))
+
+    def _value_wish(self, column: int) -> Tensor:
+        """Return what added to a column's logits leaves it no missing value."""
+        wish = torch.zeros(self._encoder.sizes[column])
+        wish[self._encoder.codecs[column].values :] = -torch.inf
+        return wish
+
     def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Return the log of each row's probability in nats, shape (rows,), in the order that rows are sampled in.
 
         A row counts as its cells: a number as its bin, wherever it lies within. Raises SchemaError when a value lies
         outside its column's domain.
         """
-        tokens = torch.from_numpy(self._encoder.encode(frame).tokens).long()
+        return self._scores(torch.from_numpy(self._encoder.encode(frame).tokens).long())
+
+    def predict(self, partial: Partial, target: int) -> NDArray[np.float64]:
+        """Return the probability of each value of the target given the other cells, (rows, values), exactly.
+
+        Every value is tried in its row, in the order that rows are sampled in: the probabilities are those of the model
+        that `sample` draws from, wherever in that order the target stands.
+        """
+        tokens, scores = torch.from_numpy(partial.tokens).long(), []
+        for value in range(self._encoder.codecs[target].values):
+            tokens[:, target] = value
+            scores.append(self._scores(tokens))
+        logs = np.stack(scores, axis=1)
+        mass = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return np.asarray(mass / mass.sum(axis=1, keepdims=True))
+
+    @torch.no_grad()
+    def _scores(self, tokens: Tensor) -> NDArray[np.float64]:
+        """Return the log-likelihood of rows of tokens, shape (rows,)."""
         orders = torch.tensor(self._order).expand(tokens.shape)
         parts = [
             self._model.losses(*part)
             for part in zip(torch.split(tokens, SCORED), torch.split(orders, SCORED), strict=True)
+            if len(part[0])
         ]
         return np.asarray(-torch.cat(parts).double().numpy() if parts else np.zeros(0))
 
@@ -256,11 +341,10 @@ class _Training:
         """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
         steps = dpsgd.settings.steps
         for batch in dpsgd.batches(model=self.model, averaged=self.averaged):
-            self.step(dpsgd, batch, private, secret, self.rate * _rate(batch.step / steps))
+            self.step(dpsgd, batch, private, secret, self.rate * warm_up_cosine(batch.step / steps))
             if self.private or batch.step % 20 == 0 or batch.step == steps:
                 progress(batch.step, steps, {"epsilon": epsilon})
-        if not all(bool(torch.isfinite(p).all()) for p in self.averaged.parameters()):
-            raise ModelError("The training diverged: weights are not finite. Lower rate or free_rate.")
+        require_finite(self.averaged.parameters(), "rate or free_rate")
 
     def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], secret: Secret, rate: float) -> None:
         """Take one step on the clipped sum of a batch, and average the weights."""
@@ -275,9 +359,7 @@ class _Training:
 
         self.optimizer.param_groups[0]["lr"] = rate
         dpsgd.step(batch, sum_of(np.arange(len(tokens))), sum_of=sum_of)
-        with torch.no_grad():
-            for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - self.average)
+        average(self.averaged.parameters(), self.model.parameters(), self.average)
 
     def orders(self, rows: int, secret: Secret) -> Tensor:
         """Return the order that each row is read in: its own, drawn from the secret stream, or everybody's."""
@@ -300,12 +382,6 @@ def _blocks(rows: int, largest: int) -> list[int]:
         sizes.append(largest)
     needed = next(count for count in range(1, len(sizes) + 1) if sum(sizes[:count]) >= rows)
     return sizes[:needed]
-
-
-def _rate(progress: float) -> float:
-    """Return the learning rate's factor: a warm-up over 5%, then a cosine down to 2%, fixed in advance."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return min(1.0, progress / 0.05) * (0.02 + 0.98 * cosine)
 
 
 def _start(marginal: Marginal, rows: float) -> Tensor:

@@ -39,6 +39,7 @@ from tabsynth.synthesizers.constrained import Automaton, Written
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.language_model import LanguageModel
 from tabsynth.synthesizers.layer_gradients import clipped_sum, require_exact
+from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
 from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelling
 from tabsynth.table import Table
 
@@ -269,7 +270,7 @@ class _Training:
             total = self.sum_of(np.stack(drawn, 1), math.inf)
             for p, gradient in zip(self.trained, total, strict=True):
                 p.grad = gradient / own.free_batch
-            optimizer.param_groups[0]["lr"] = own.free_rate * _rate(step / own.warm_steps)
+            optimizer.param_groups[0]["lr"] = own.free_rate * warm_up_cosine(step / own.warm_steps)
             optimizer.step()
             self.clock.require()
         optimizer.zero_grad()
@@ -311,7 +312,7 @@ class _Training:
         """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
         steps = dpsgd.settings.steps
         for batch in dpsgd.batches(model=self.trained, averaged=self.averaged):
-            self.step(dpsgd, batch, private, self.rate * _rate(batch.step / steps))
+            self.step(dpsgd, batch, private, self.rate * warm_up_cosine(batch.step / steps))
             if self.private or batch.step % 20 == 0 or batch.step == steps:
                 progress(batch.step, steps, {"epsilon": epsilon})
             self.clock.require()
@@ -327,9 +328,7 @@ class _Training:
 
         self.optimizer.param_groups[0]["lr"] = rate
         dpsgd.step(batch, sum_of(np.arange(len(tokens))), sum_of=sum_of)
-        with torch.no_grad():
-            for mean, now in zip(self.averaged, self.trained, strict=True):
-                mean.lerp_(now, 1 - self.average)
+        average(self.averaged, self.trained, self.average)
 
     def sum_of(self, tokens: NDArray[np.integer], max_grad_norm: float, owner: Tensor | None = None) -> list[Tensor]:
         """Return the clipped sum of these rows' gradients."""
@@ -344,8 +343,7 @@ class _Training:
     def finished(self, dpsgd: DPSGD) -> LanguageModel:
         """Return the model with averaged weights, on the processor, once what ran is what was charged."""
         dpsgd.finish()
-        if not all(bool(torch.isfinite(p).all()) for p in self.averaged):
-            raise ModelError("The training diverged: weights are not finite. Lower rate or free_rate.")
+        require_finite(self.averaged, "rate or free_rate")
         with torch.no_grad():
             for now, mean in zip(self.trained, self.averaged, strict=True):
                 now.copy_(mean)
@@ -367,9 +365,3 @@ def _of_any_ids(model: LanguageModel, rows: int = 3, places: int = 5) -> tuple[A
         return nn.functional.cross_entropy(logits, own[:, 1:], reduction="none").sum(1)
 
     return losses, [ids]
-
-
-def _rate(progress: float) -> float:
-    """Return the learning rate's factor: a warm-up over 5%, then a cosine down to 2%, fixed in advance."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return min(1.0, progress / 0.05) * (0.02 + 0.98 * cosine)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from tabsynth import _check
 from tabsynth.encoding.encoder import Encoder
-from tabsynth.errors import InputError, ModelError
+from tabsynth.errors import InputError
 from tabsynth.privacy.checkpoint import Randomness, Stateful, keep, taken_up
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
@@ -41,10 +41,12 @@ from tabsynth.synthesizers.bookkeeping import clipped_sum
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
+from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
 from tabsynth.table import Table
 
 BLOCK = 2048  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
 CELLS = 4_000_000  # of the logits of a block
+RATES = "rate, free_rate or warm_rate"
 DRAWS = 64  # latent vectors that a likelihood is estimated from
 ACTIVE = 0.01  # variance of a unit's posterior mean over rows from which on it is active (Burda et al. 2016)
 
@@ -267,10 +269,10 @@ class _Training:
         noisy = dpsgd.noise_multiplier > 0
         rate = settings.rate if noisy else settings.free_rate
         for batch in dpsgd.batches(model=self.model, averaged=self.averaged, public=Randomness(self.rng)):
-            self.step(dpsgd, batch, private, rate * _rate(batch.step / steps))
+            self.step(dpsgd, batch, private, rate * warm_up_cosine(batch.step / steps))
             if noisy or batch.step % 20 == 0 or batch.step == steps:
                 told(before + batch.step)
-        _require_finite(self.averaged.parameters())
+        require_finite(self.averaged.parameters(), RATES)
 
     def descend(
         self,
@@ -288,13 +290,13 @@ class _Training:
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss_of(), parameters), strict=True):
                 parameter.grad = gradient
             nn.utils.clip_grad_norm_(parameters, 10.0)
-            optimizer.param_groups[0]["lr"] = self.settings.warm_rate * _rate((step + 1) / len(steps))
+            optimizer.param_groups[0]["lr"] = self.settings.warm_rate * warm_up_cosine((step + 1) / len(steps))
             optimizer.step()
             if step % 20 == 0:
                 told(steps[step])
         optimizer.zero_grad(set_to_none=True)
         keep(name, len(steps), carried, last=True)
-        _require_finite(parameters)
+        require_finite(parameters, RATES)
 
     def mismatch(self) -> Tensor:
         """Return the weighted distance between the marginals and those of rows from the prior."""
@@ -328,17 +330,15 @@ class _Training:
             return clipped_sum(parameters, losses, (tokens[at], noise[at]), clip, owner=whose)
 
         total = sum_of(np.arange(len(tokens)))
-        _require_finite(total)  # which clipping guarantees: without a budget it tells of divergence
+        require_finite(total, RATES)  # which clipping guarantees: without a budget it tells of divergence
         self.optimizer.param_groups[0]["lr"] = rate
         dpsgd.step(batch, total, self.public_gradient(parameters), sum_of=sum_of)
-        with torch.no_grad():
-            for mean, now in zip(self.averaged.parameters(), parameters, strict=True):
-                mean.lerp_(now, 1 - settings.average)
+        average(self.averaged.parameters(), parameters, settings.average)
 
     def public_gradient(self, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """Return the gradient of the mismatch, which reads no row, in proportion to the sum over a unit's rows."""
         found = torch.autograd.grad(self.mismatch(), parameters, allow_unused=True, materialize_grads=True)
-        _require_finite(found)
+        require_finite(found, RATES)
         return [part * self.rows_per_unit for part in found]
 
     def normal(self, rows: int) -> Tensor:
@@ -359,15 +359,3 @@ def _moved(targets: Targets, device: torch.device) -> Targets:
     parts = {each.name: getattr(targets, each.name) for each in fields(targets)}
     moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in parts.items()}
     return Targets(**moved)
-
-
-def _require_finite(tensors: Iterable[Tensor]) -> None:
-    """Raise ModelError unless these numbers are finite; under a budget they are public, or clipped and so finite."""
-    if not all(bool(torch.isfinite(each).all()) for each in tensors):
-        raise ModelError("The training diverged: weights are not finite. Lower rate, free_rate or warm_rate.")
-
-
-def _rate(progress: float) -> float:
-    """Return the learning rate's factor: a warm-up over 5%, then a cosine down to 2%, fixed in advance."""
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return min(1.0, progress / 0.05) * (0.02 + 0.98 * cosine)

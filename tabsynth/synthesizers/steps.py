@@ -1,0 +1,36 @@
+"""What the neural families do alike at a step: the rate, the average of the weights, the check that they are finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from tabsynth.errors import ModelError
+
+
+def warm_up_cosine(progress: float, warm_up: float = 0.05, start: float = 0.0) -> float:
+    """Return the learning rate's factor when `progress` of the training, in [0, 1], is done: fixed in advance.
+
+    From `start` it rises over the share `warm_up`, then falls along a cosine to 2%.
+
+    >>> [round(warm_up_cosine(progress), 3) for progress in (0.0, 0.05, 0.5, 1.0)]
+    [0.0, 0.994, 0.51, 0.02]
+    """
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return min(1.0, progress / warm_up + start) * (0.02 + 0.98 * cosine)
+
+
+@torch.no_grad()
+def average(means: Iterable[Tensor], weights: Iterable[Tensor], memory: float) -> None:
+    """Move running means towards the weights, keeping the share `memory` of what they were."""
+    for mean, now in zip(means, weights, strict=True):
+        mean.lerp_(now, 1 - memory)
+
+
+def require_finite(tensors: Iterable[Tensor], remedy: str) -> None:
+    """Raise ModelError unless these numbers are finite; under a budget they are public, or clipped and so finite."""
+    if not all(bool(torch.isfinite(each).all()) for each in tensors):
+        raise ModelError(f"The training diverged: weights are not finite. Lower {remedy}.")
