@@ -95,18 +95,51 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         return self
 
     def sample(
-        self, rows: int | None = None, *, given: Mapping[str, Any] | None = None, seed: int | None = None
+        self,
+        rows: int | None = None,
+        *,
+        given: Mapping[str, Any] | pd.DataFrame | None = None,
+        shares: Mapping[str, Mapping[Any, float]] | None = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
     ) -> pd.DataFrame:
         """Return synthetic rows, by default as many as the table is known to have, in the dtypes that `fit` saw.
 
-        `given` are conditions on columns, such as `{"income": ">50K", "age": (30, 40)}`; see `Sampler.sample`.
+        `given` are conditions on columns, such as `{"income": ">50K", "age": (30, 40)}`, or a frame of partial rows,
+        each of which is completed; `shares`, such as `{"fraud": {"yes": 0.3}}`, say which part of the rows has a value.
+        See `Sampler.sample`.
 
         With a `seed` here the same rows come again; without one each call continues the stream of the estimator's own.
         """
         check_is_fitted(self, "model_")
-        rng = self._rng if seed is None else np.random.default_rng(seed)
-        drawn = self.model_.sample(self.schema_.rows or 1 if rows is None else rows, rng, given)
+        partial = isinstance(given, pd.DataFrame)
+        wanted = rows if rows is not None or partial else self.schema_.rows or 1
+        drawn = self.model_.sample(wanted, self._stream(seed), given, shares=shares, temperature=temperature)
         return _like(plain(drawn, self.schema_), self.dtypes_)
+
+    def impute(self, X: pd.DataFrame, *, seed: int | None = None) -> pd.DataFrame:
+        """Return a table with its missing cells drawn from the model given the rest of their row.
+
+        The other cells stay as they are. This is the caller's own use of the rows: nothing is charged, nothing learned.
+        See `Sampler.impute`.
+        """
+        check_is_fitted(self, "model_")
+        return self.model_.impute(X, self._stream(seed))
+
+    def predict_proba(self, X: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
+        """Return the probability of each value of a column, by default the target, given the rest of each row.
+
+        For `marginals` and `rows`, exact under the model; nothing is charged. See `Sampler.predict_proba`.
+        """
+        check_is_fitted(self, "model_")
+        wanted = target or self.schema_.target
+        if wanted is None:
+            raise InputError("Name the target: the schema declares none.")
+        return self.model_.predict_proba(X, wanted)
+
+    def _stream(self, seed: int | None) -> np.random.Generator:
+        """Return the estimator's own stream, or that of a seed."""
+        return self._rng if seed is None else np.random.default_rng(seed)
 
     def save(self, folder: Path | str) -> None:
         """Write the fitted model into a new folder; see `Model.save`."""

@@ -37,6 +37,16 @@ class Allowed:
         return places.astype(np.float32)
 
 
+def offsets_of(
+    tokens: NDArray[np.int32], allowed: Mapping[int, Allowed], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return uniform places within bins for rows of tokens, those of columns with a condition where it is met."""
+    offsets = rng.random(tokens.shape, dtype=np.float32)
+    for column, part in allowed.items():
+        offsets[:, column] = part.offsets(tokens[:, column], offsets[:, column])
+    return offsets
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One column's values are among `values`, or in the range `span` with both ends, or missing where `missing`."""

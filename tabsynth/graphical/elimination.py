@@ -8,8 +8,9 @@ column, exactly (Koller and Friedman 2009, chapter 9).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Conditional:
     table: NDArray[np.float64]
 
 
-def order_and_cells(cliques: Iterable[Clique], sizes: Sequence[int]) -> tuple[list[int], int]:
+def order_and_cells(cliques: Iterable[Sequence[int]], sizes: Sequence[int]) -> tuple[list[int], int]:
     """Return an elimination order, the cheapest column first, and the cells of the largest table it meets.
 
     >>> order_and_cells([(0, 1), (1, 2)], (2, 3, 4))
@@ -78,12 +79,48 @@ def restricted(
     with np.errstate(divide="ignore"):
         factors = [Factor((*link.parents, link.column), np.log(link.table)) for link in chain]
         factors += [Factor((column,), np.log(weight)) for column, weight in weights.items()]
-    return _eliminated(factors, sizes)
+    found, log = _eliminated(factors, sizes)
+    return found, float(log)
 
 
-def _eliminated(factors: Sequence[Factor], sizes: Sequence[int]) -> tuple[tuple[Conditional, ...], float]:
-    """Return one conditional per column, and the log of the sum of the factors' product over all cells."""
-    order, _ = order_and_cells([factor.columns for factor in factors], sizes)
+def given_rows(
+    chain: Sequence[Conditional],
+    known: Mapping[int, NDArray[np.int32]],
+    weights: Mapping[int, NDArray[np.float64]],
+    sizes: Sequence[int],
+) -> tuple[tuple[Conditional, ...], NDArray[np.float64]]:
+    """Return a chain over the other columns given cells of many rows, exactly, and each row's log probability (rows,).
+
+    `known[column]` (rows,) are the tokens of the same columns in every row, `weights` as in `restricted`. In the
+    tables a row's number is a parent, numbered as one more column after all others.
+    """
+    rows = len(next(iter(known.values())))
+    number = len(sizes)
+    factors = [Factor((number,), np.zeros(rows))]
+    with np.errstate(divide="ignore"):
+        for link in chain:
+            columns = (*link.parents, link.column)
+            held = [place for place, column in enumerate(columns) if column in known]
+            free = [place for place, column in enumerate(columns) if column not in known]
+            if not held:
+                factors.append(Factor(columns, np.log(link.table)))
+                continue
+            chosen = link.table.transpose(*held, *free)[tuple(known[columns[place]] for place in held)]
+            left = tuple(columns[place] for place in free)
+            factors.append(Factor((*left, number), np.log(np.moveaxis(chosen, 0, -1))))
+        factors += [Factor((column,), np.log(weight)) for column, weight in weights.items() if column not in known]
+    return _eliminated(factors, [*sizes, rows], kept={number, *known})
+
+
+def _eliminated(
+    factors: Sequence[Factor], sizes: Sequence[int], kept: Collection[int] = ()
+) -> tuple[tuple[Conditional, ...], Any]:
+    """Return one conditional per column that is not kept, and the log of the factors' sum over their cells.
+
+    It has an axis for the kept columns that some factor holds.
+    """
+    order, _ = order_and_cells([[c for c in factor.columns if c not in kept] for factor in factors], sizes)
+    order = [column for column in order if column not in kept]
     left = list(factors)
     found: list[Conditional] = []
     for column in order:
@@ -96,7 +133,7 @@ def _eliminated(factors: Sequence[Factor], sizes: Sequence[int]) -> tuple[tuple[
         table = np.exp(np.where(impossible, -math.log(sizes[column]), product - np.where(impossible, 0.0, total)))
         found.append(Conditional(column, parents, table / table.sum(axis=-1, keepdims=True)))
         left.append(Factor(parents, total[..., 0]))
-    return tuple(reversed(found)), float(sum(factor.log for factor in left))
+    return tuple(reversed(found)), sum(factor.log for factor in left)
 
 
 def log_probability(chain: Iterable[Conditional], tokens: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ rounded down or up. Rows within a group are put in random order, so columns draw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numba import njit
@@ -17,10 +17,16 @@ from tabsynth.graphical.elimination import Conditional
 
 
 def sample(
-    tables: Sequence[Conditional], sizes: Sequence[int], rows: int, rng: np.random.Generator
+    tables: Sequence[Conditional],
+    sizes: Sequence[int],
+    rows: int,
+    rng: np.random.Generator,
+    known: Mapping[int, NDArray[np.int32]] | None = None,
 ) -> NDArray[np.int32]:
-    """Return tokens (rows, columns), every column drawn after its parents."""
+    """Return tokens (rows, columns), every column drawn after its parents; `known` ones (rows,) are there already."""
     tokens = np.zeros((rows, len(sizes)), np.int32, order="F")
+    for column, own in (known or {}).items():
+        tokens[:, column] = own
     for conditional in tables:
         shape = conditional.table.shape[:-1]
         group = np.zeros(rows, np.int64)

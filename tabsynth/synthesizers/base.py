@@ -17,11 +17,18 @@ from numpy.typing import NDArray
 
 from tabsynth import _check
 from tabsynth.constraints import Constraint
-from tabsynth.encoding.conditions import Allowed, conditions_of
+from tabsynth.encoding.conditions import Allowed, Condition, conditions_of
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.encoding.partial import Partial, partial_rows
+from tabsynth.errors import InputError
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.accepting import Rules, accepted, settled
+from tabsynth.synthesizers.completing import completed, matched
+from tabsynth.synthesizers.filling import filled_in
+from tabsynth.synthesizers.predicting import predicted
+from tabsynth.synthesizers.sharing import in_shares
 from tabsynth.table import Table
 
 Arrays = dict[str, NDArray[Any]]
@@ -68,28 +75,109 @@ class Sampler(ABC):
         """
         return self.draw(rows, rng)
 
-    def sample(self, rows: int, rng: np.random.Generator, given: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def draw_partial(self, partial: Partial, rng: np.random.Generator) -> pd.DataFrame:
+        """Return one row of the model for each partial row, with its known cells' tokens; here, by drawing many.
+
+        Raises ModelError when known cells are not met after a bounded number of rows.
+        """
+        return matched(self.draw, Encoder(self.schema), partial, rng)
+
+    def tempered(self, temperature: float) -> Sampler:
+        """Return a sampler that is bolder (above 1) or surer (below 1) than the model; raise InputError where none can.
+
+        Its rows depart from the model's distribution.
+        """
+        raise InputError("temperature: only `rows` can be sampled at another temperature than the model's.")
+
+    def predict(self, partial: Partial, target: int) -> NDArray[np.float64]:
+        """Return the probability of each value of a column given the other cells, (rows, values), where that is known.
+
+        Raises InputError where the family knows no probabilities.
+        """
+        raise InputError(f"{type(self).__name__} knows no probabilities of values; `marginals` and `rows` do.")
+
+    def sample(
+        self,
+        rows: int | None,
+        rng: np.random.Generator,
+        given: Mapping[str, Any] | pd.DataFrame | None = None,
+        *,
+        shares: Mapping[str, Mapping[Any, float]] | None = None,
+        temperature: float = 1.0,
+    ) -> pd.DataFrame:
         """Return `rows` synthetic rows that keep the schema's constraints; the same `rng` state gives the same rows.
 
         `given` are conditions on columns, such as `{"income": ">50K", "age": (30, 40)}`; see `conditions_of`. Rows
-        then follow the model's distribution given the conditions. Where rows had to be drawn again, `attrs` of the
-        frame has the share that was good as "acceptance".
+        then follow the model's distribution given the conditions. Or a frame of partial rows: one row comes out for
+        each, with its cells, and the rest given them; missing cells are free. `shares`, such as `{"ill": {True: 0.3}}`,
+        say which part of the rows has a value of one column; the others keep the model's other values in its
+        proportions. With another `temperature` than 1 rows of `rows` depart from its distribution. Where rows had to be
+        drawn again, `attrs` of the frame has the share that was good as "acceptance".
 
-        Raises InputError unless `rows` is a whole number of at least 1 and `given` can be met; ModelError when hardly
-        any row that the model draws keeps the constraints or meets the conditions.
+        Raises InputError unless `rows` is a whole number of at least 1 and what is asked for can be met; ModelError
+        when hardly any row that the model draws keeps the constraints or meets the conditions.
         """
+        if temperature != 1:
+            return self.tempered(temperature).sample(rows, rng, given, shares=shares)
+        if isinstance(given, pd.DataFrame):
+            if shares or (rows is not None and rows != len(given)):
+                raise InputError("A frame of partial rows gives one row for each: no shares, and no other number.")
+            return self._completed(partial_rows(given, self.schema), rng)
+        if rows is None:
+            raise InputError("rows: how many are to be sampled?")
         _check.at_least("rows", rows, 1)
-        conditions = conditions_of(given, self.schema)
-        if not conditions and not self.schema.constraints:
-            return self.draw(rows, rng)
+        if shares:
+            return in_shares(self._sample, rows, rng, self.schema, given or {}, shares=shares)
+        return self._sample(rows, conditions_of(given, self.schema), rng)
+
+    def impute(self, frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """Return a table with its missing cells drawn from the model given the rest of their row, none left missing.
+
+        All other cells, and columns that are not modelled, stay as they are, in their dtypes. This is a use of the
+        model on whoever's rows these are: it charges nothing, learns nothing, and the result is as private as they are.
+
+        Raises InputError for a column that the schema does not know, for cells that break a constraint or have
+        probability 0; ModelError when a row is hardly ever completed well. No message quotes a value.
+        """
+        if unknown := [str(name) for name in frame.columns if str(name) not in self.schema.names]:
+            raise InputError(f"The schema does not know column {unknown[0]!r}; it has {', '.join(self.schema.names)}.")
+        names = [name for name in frame.columns if self.schema[str(name)].modelled]
+        known = partial_rows(frame[names], self.schema, filled=True)
+        return filled_in(frame, self._completed(known, rng), known, self.schema)
+
+    def predict_proba(self, frame: pd.DataFrame, target: str) -> pd.DataFrame:
+        """Return the probability of each value of `target` given all other cells of a row, exact under the model.
+
+        One column for each declared value, in order; the frame's index. Cells that are missing count as missing, where
+        their column may be; a column `target` in the frame is not read. Values that a constraint rules out have
+        probability 0. It charges nothing, and is as private as the rows.
+
+        Raises InputError for a target without categories, a column that is absent, and a cell that cannot be.
+        """
+        return predicted(self.predict, frame, self.schema, target)
+
+    def _rules(self, conditions: tuple[Condition, ...] = ()) -> Rules:
+        """Return what rows have to keep."""
         if self._settled is None:
             self._settled = settled(self.schema, self.draw)
-        rules = Rules(self.schema, self._settled, conditions)
-        # what is derived afterwards may not be conditioned on before, unless it stays as it was drawn
-        free = {name for name, rule in rules.derived.items() if rule not in self.keeps}
+        return Rules(self.schema, self._settled, conditions)
+
+    def _free(self, rules: Rules) -> set[str]:
+        """Return what is derived afterwards: it may not be conditioned on before, unless it stays as it was drawn."""
+        return {name for name, rule in rules.derived.items() if rule not in self.keeps}
+
+    def _sample(self, rows: int, conditions: tuple[Condition, ...], rng: np.random.Generator) -> pd.DataFrame:
+        if not conditions and not self.schema.constraints:
+            return self.draw(rows, rng)
+        rules = self._rules(conditions)
+        free = self._free(rules)
         allowed = {one.column.name: one.allowed() for one in conditions if one.column.name not in free}
         draw = partial(self.draw_given, allowed=allowed) if allowed else self.draw
         return accepted(draw, rows, rng, rules)
+
+    def _completed(self, known: Partial, rng: np.random.Generator) -> pd.DataFrame:
+        rules = self._rules()
+        return completed(self.draw_partial, known, rng, rules, self._free(rules))
 
 
 class Synthesizer(Protocol):

@@ -15,15 +15,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.constraints import Constraint
-from tabsynth.encoding.conditions import Allowed
+from tabsynth.encoding.conditions import Allowed, offsets_of
 from tabsynth.encoding.domain import inside
 from tabsynth.encoding.encoder import Encoder
+from tabsynth.encoding.partial import Partial
 from tabsynth.errors import InputError
 from tabsynth.graphical.coarsening import Codes
 from tabsynth.graphical.elimination import Conditional, log_probability, restricted
 from tabsynth.graphical.sampling import sample
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Sampler
+from tabsynth.synthesizers.marginals_partial import completed_tokens, target_probabilities
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -74,10 +76,19 @@ class MarginalsSampler(Sampler):
             never = weights[column][:, None] == 0  # a code that is not drawn
             within[column] = np.where(never, 1 / mass.shape[1], mass / np.where(never, 1.0, weights[column][:, None]))
         tokens = self._tokens(chain, within, rows, rng)
-        offsets = rng.random(tokens.shape, dtype=np.float32)
-        for column, part in left.items():
-            offsets[:, column] = part.offsets(tokens[:, column], offsets[:, column])
-        return self._encoder.decode(tokens, rng, offsets)
+        return self._encoder.decode(tokens, rng, offsets_of(tokens, left, rng))
+
+    def draw_partial(self, partial: Partial, rng: np.random.Generator) -> pd.DataFrame:
+        """Return the rest of every row given its known cells, exactly.
+
+        A known value that the model gives no probability is refused, or, where cells are filled in, left aside.
+        Raises InputError for known cells of probability 0.
+        """
+        return self._encoder.decode(completed_tokens(self._chain, self._within, self._encoder, partial, rng), rng)
+
+    def predict(self, partial: Partial, target: int) -> NDArray[np.float64]:
+        """Return the probability of each value of the target given the other cells of full rows, (rows, values)."""
+        return target_probabilities(self._chain, self._within, self._encoder, partial, target)
 
     @staticmethod
     def _tokens(

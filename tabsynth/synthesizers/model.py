@@ -44,9 +44,25 @@ class Model:
         """The completed schema."""
         return self.sampler.schema
 
-    def sample(self, rows: int, rng: np.random.Generator, given: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def sample(
+        self,
+        rows: int | None,
+        rng: np.random.Generator,
+        given: Mapping[str, Any] | pd.DataFrame | None = None,
+        *,
+        shares: Mapping[str, Mapping[Any, float]] | None = None,
+        temperature: float = 1.0,
+    ) -> pd.DataFrame:
         """Return `rows` synthetic rows, under conditions if any are `given`; see `Sampler.sample`."""
-        return self.sampler.sample(rows, rng, given)
+        return self.sampler.sample(rows, rng, given, shares=shares, temperature=temperature)
+
+    def impute(self, frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """Return a table with its missing cells drawn given the rest of their row; see `Sampler.impute`."""
+        return self.sampler.impute(frame, rng)
+
+    def predict_proba(self, frame: pd.DataFrame, target: str) -> pd.DataFrame:
+        """Return the probability of each value of a column given the rest of a row; see `Sampler.predict_proba`."""
+        return self.sampler.predict_proba(frame, target)
 
     def save(self, folder: Path | str) -> None:
         """Write the model into a new folder, whole or not at all; raise InputError when that cannot be done."""

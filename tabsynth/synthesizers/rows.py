@@ -35,6 +35,7 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
+from tabsynth.synthesizers.rows_given import Given
 from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
 from tabsynth.synthesizers.transformer import RowTransformer, Steps, clipped_sum
 from tabsynth.table import Table

@@ -122,12 +122,16 @@ class RowTransformer(nn.Module):
         order: Sequence[int],
         given: Mapping[int, Tensor] | None = None,
         steps: Steps | None = None,
+        *,
+        wishes: Mapping[int, Tensor] | None = None,
+        temperature: float = 1.0,
     ) -> Tensor:
         """Return tokens (rows, columns), drawn column by column in `order` by the uniforms (rows, columns) in [0, 1).
 
         A column in `given` keeps these tokens instead; it conditions the columns that come after it in the order. Rows
         that begin alike are computed once, as one prefix. The model must be on the processor. `steps` is memory for as
-        many rows, used again by whoever draws often.
+        many rows, used again by whoever draws often. `wishes` (tokens,) are added to a column's logits; all are divided
+        by the `temperature` first.
         """
         rows = len(uniform)
         tokens = torch.zeros(rows, len(order), dtype=torch.int64)
@@ -139,10 +143,31 @@ class RowTransformer(nn.Module):
             if given and column in given:
                 tokens[:, column] = given[column]
             else:
-                tokens[:, column] = pick(self.outputs[column](_normal(x)), prefixes.of_row, uniform[:, column])
+                logits = self.outputs[column](_normal(x))
+                if temperature != 1:
+                    logits = logits / temperature
+                if wishes and column in wishes:
+                    logits = logits + wishes[column]
+                tokens[:, column] = pick(logits, prefixes.of_row, uniform[:, column])
             prefixes.grow(tokens[:, column], self.sizes[column])
             last = column
         return tokens
+
+    @torch.inference_mode()
+    def next_logits(self, tokens: Tensor, columns: Sequence[int], asked: int) -> Tensor:
+        """Return a column's logits (prefixes, size) after prefixes of tokens (prefixes, columns), read in that order.
+
+        >>> model = RowTransformer((2, 3), width=8, depth=1, heads=2)
+        >>> model.next_logits(torch.tensor([[0], [1]]), [0], 1).shape
+        torch.Size([2, 3])
+        """
+        cells = tokens + self.starts[list(columns)]
+        before = torch.cat([torch.full((len(tokens), 1), sum(self.sizes)), cells], 1)
+        x = self.cells(before) + self.asked.weight[[*columns, asked]]
+        for block in self.blocks:
+            x = block(x, Untaped())
+        logits: Tensor = self.outputs[asked](_normal(x[:, -1]))
+        return logits
 
     def inputs(self, before: int | None, asked: int) -> Tensor:
         """Return the inputs at a step that asks for a column, (tokens of the column before, width); before all: one."""
