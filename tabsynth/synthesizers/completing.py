@@ -14,13 +14,13 @@ from tabsynth.constraints.rule import numbers_of
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial
 from tabsynth.errors import InputError, ModelError
-from tabsynth.synthesizers.accepting import Draw, Rules
+from tabsynth.synthesizers.accepting import LEAST_SHARE, Draw, Rules
 
 Complete = Callable[[Partial, np.random.Generator], pd.DataFrame]
 MOST_TRIES = 4096  # of one row
 MOST_COPIES = 200_000  # rows of one draw
 POOL = 20_000  # rows that are drawn at once to look for those that are asked for
-MOST_DRAWN = 400_000  # rows that are drawn in all, to look in
+MOST_DRAWN = 400_000  # rows after which those that hardly ever came are given up on
 
 
 def completed(
@@ -77,16 +77,19 @@ def matched(draw: Draw, schema_encoder: Encoder, partial: Partial, rng: np.rando
     waiting = {number: np.flatnonzero(which.reshape(-1) == number) for number in range(len(distinct))}
     columns = partial.known.shape[1]
     kept: list[pd.DataFrame] = []
+    had = np.zeros(len(distinct), np.int64)
     source, drawn, total = np.empty(len(partial), np.int64), 0, 0
     while waiting:
-        if drawn >= MOST_DRAWN:
-            raise ModelError(_unmatched(len(waiting), len(distinct), drawn))
+        hopeless = sum(had[number] < LEAST_SHARE * drawn for number in waiting)
+        if drawn >= MOST_DRAWN and hopeless:
+            raise ModelError(_unmatched(hopeless, len(distinct), drawn))
         frame = draw(POOL, rng)
         tokens = schema_encoder.encode(frame).tokens
         drawn, taken = drawn + POOL, []
         for number, rows in list(waiting.items()):
             met = _meeting(tokens, distinct[number, :columns], distinct[number, columns:] > 0, schema_encoder)
             some = min(len(met), len(rows))
+            had[number] += len(met)
             source[rows[:some]] = total + len(taken) + np.arange(some)
             taken += met[:some].tolist()
             waiting[number] = rows[some:]
@@ -112,8 +115,8 @@ def _meeting(
 
 def _unmatched(left: int, sets: int, drawn: int) -> str:
     return (
-        f"Of {drawn:,} rows drawn none has the known cells of {left:,} of {sets:,} kinds of partial rows, too few to "
-        "go on. marginals and rows draw the rest of a row from its known cells, and need no such luck."
+        f"Of {drawn:,} rows drawn hardly any has the known cells of {left:,} of {sets:,} kinds of partial rows, too "
+        "few to go on. marginals and rows draw the rest of a row from its known cells, and need no such luck."
     )
 
 

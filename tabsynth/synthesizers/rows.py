@@ -94,7 +94,7 @@ class RowsSampler(Sampler):
         left = {names.index(name): part for name, part in allowed.items()}
         shares = {column: torch.from_numpy(part.share) for column, part in left.items()}
         first = Given.of(self._model, self._order, shares, self._temperature)
-        order = [*first.columns, *(column for column in self._order if column not in first.columns)]
+        order = [*first.columns, *first.later, *(column for column in self._order if column not in left)]
         steps, drawn = Steps(self._model, min(rows, self._largest)), []
         for start in range(0, rows, self._largest):
             uniform = torch.rand(min(self._largest, rows - start), len(order) + 2, generator=source)

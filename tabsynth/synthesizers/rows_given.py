@@ -28,12 +28,13 @@ class Given:
     """The joint distribution of the cells that are conditioned on.
 
     `columns` are read in this order; `prefixes` (combinations, columns - 1) holds the tokens of all but the last, and
-    `ladder` (combinations,) their cumulative probabilities given all conditions. Conditions on columns that are not
-    here, because the combinations would be too many, are the caller's to see to.
+    `ladder` (combinations,) their cumulative probabilities given these conditions. Conditions on the columns `later`,
+    which are read after them, are the caller's to see to: the combinations would be too many.
     """
 
     model: RowTransformer
     columns: tuple[int, ...]
+    later: tuple[int, ...]
     prefixes: Tensor
     ladder: Tensor
     wish: Tensor
@@ -72,7 +73,7 @@ class Given:
         mass = mass + torch.cat(
             [_logs(model, part, columns[:-1], column, wish, temperature=temperature).logsumexp(1) for part in parts]
         )
-        return cls(model, tuple(columns), prefixes, mass.softmax(0).cumsum(0), wish, temperature)
+        return cls(model, tuple(columns), tuple(waiting), prefixes, mass.softmax(0).cumsum(0), wish, temperature)
 
     def draw(self, uniform: Tensor) -> dict[int, Tensor]:
         """Return the conditioned cells, (rows,) tokens for each column, by uniforms (rows, 2) in [0, 1)."""
