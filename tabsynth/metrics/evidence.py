@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from tabsynth.canonical import recast
 from tabsynth.errors import TableError
 from tabsynth.metrics.estimate import Estimate, NotMeasured
 from tabsynth.schema import Column, Schema
 
 Tier = Literal["fidelity", "utility", "privacy"]
 Frames = Mapping[str, pd.DataFrame]
+Retrain = Callable[[pd.DataFrame, int], pd.DataFrame]  # real rows, a seed -> as many synthetic rows as were asked for
+Found = TypeVar("Found")
 TRAIN, HOLDOUT, ROWS = "training table", "holdout", "synthetic table"
 
 
@@ -46,6 +49,9 @@ class Evidence:
     order with the canonical dtypes, and a categorical column has the same categories in all three (the declared ones,
     then any others found). Domains need not be declared. Identifier and group columns are dropped.
 
+    `retrain` fits the synthesizer anew to other real rows and returns as many synthetic rows as it was given; None for
+    tables of an unknown origin. What is costly and asked for by several metrics is computed once (`once`).
+
     Raises TableError when a frame is empty, lacks a column, has an unknown one, or holds a value that is not of its
     column's kind.
     """
@@ -54,6 +60,8 @@ class Evidence:
     train: pd.DataFrame
     holdout: pd.DataFrame | None
     rows: pd.DataFrame
+    retrain: Retrain | None = None
+    _found: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the frames and bring them into canonical form."""
@@ -78,6 +86,13 @@ class Evidence:
         """The real rows that fidelity compares with: the holdout, or the training rows where there is none."""
         return self.train if self.holdout is None else self.holdout
 
+    def once(self, what: Hashable, find: Callable[[], Found]) -> Found:
+        """Return what `find` returns, and the same thing again whenever `what` is asked for."""
+        if what not in self._found:
+            self._found[what] = find()
+        found: Found = self._found[what]
+        return found
+
     def unseen(self) -> pd.DataFrame:
         """Return the holdout; raise NotMeasured where there is none."""
         if self.holdout is None:
@@ -88,19 +103,20 @@ class Evidence:
         """Return the real ceiling: training rows in place of synthetic ones, as many (or all, where there are fewer).
 
         Without a holdout one half of the training rows stands in for the table and the other half for its synthesis.
+        No synthesizer comes with it: nothing was trained.
         """
         order = rng.permutation(len(self.train))
         if self.holdout is None:
             half = max(1, len(order) // 2)
             train, drawn = self.train.iloc[order[:half]], self.train.iloc[order[half:] if len(order) > 1 else order]
-            return replace(self, train=train, rows=drawn.iloc[: len(self.rows)])
-        return replace(self, rows=self.train.iloc[order[: len(self.rows)]])
+            return replace(self, train=train, rows=drawn.iloc[: len(self.rows)], retrain=None)
+        return replace(self, rows=self.train.iloc[order[: len(self.rows)]], retrain=None)
 
     def as_independent(self, rng: np.random.Generator) -> Evidence:
         """Return the trivial baseline: each column drawn by itself, with replacement, from the training rows."""
         picks = {column.name: rng.integers(len(self.train), size=len(self.rows)) for column in self.columns}
         drawn = {name: self.train[name].iloc[pick].reset_index(drop=True) for name, pick in picks.items()}
-        return replace(self, rows=pd.DataFrame(drawn))
+        return replace(self, rows=pd.DataFrame(drawn), retrain=None)
 
 
 def _check_columns(source: str, frame: pd.DataFrame, schema: Schema) -> None:
@@ -144,8 +160,8 @@ def _cast(series: pd.Series, column: Column) -> pd.Series:
         return pd.Series(pd.Categorical(series.map(str, na_action="ignore")), name=column.name)
     if column.kind == "boolean":
         return series.astype("boolean")
-    if column.kind == "datetime":
-        return pd.to_datetime(series, format="ISO8601").astype("datetime64[s]")
+    if column.kind in ("datetime", "duration"):
+        return recast(series, column)
     numbers = pd.to_numeric(series)
     if column.kind == "integer":
         return numbers.astype("Int64")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol
 
@@ -190,16 +191,33 @@ def membership(
 
     Members are at most half of the training rows, non-members the holdout, and the remaining training rows stand for
     what an attacker knows of the population. Were the synthetic rows a draw from the population, members and
-    non-members would be exchangeable, whatever the remaining rows are.
+    non-members would be exchangeable, whatever the remaining rows are. Every metric that asks the same of the same
+    evidence gets the same scores: an attack is made once.
     """
-    drawn = most_exposed(sides(evidence, EXPOSED * queries, rng), queries, rng) if exposed else None
-    drawn = drawn or sides(evidence, queries, rng)
+    about = ("membership", queries, exposed)
+    drawn = evidence.once(about, lambda: _attacked(evidence, queries, rng, exposed))
     members, others = len(drawn.members), len(drawn.others)
     kind = f", the most exposed one in {EXPOSED}" if exposed else ""
     count = f"strongest of {len(attacks)} attacks" if len(attacks) > 1 else "one attack"
     note = f"{members} training rows against {others} holdout rows{kind}, {count}"
-    scores = attack(drawn, attacks, rng)
+    scores = {
+        name: evidence.once((*about, name), partial(_scores, evidence, about, drawn, name, rng)) for name in attacks
+    }
     return {name: (score[:members], score[members:]) for name, score in scores.items()}, note
+
+
+def _attacked(evidence: Evidence, queries: int, rng: np.random.Generator, exposed: bool) -> Sides:
+    """Draw the rows that all attacks of these settings are made on."""
+    if not exposed:
+        return sides(evidence, queries, rng)
+    return most_exposed(sides(evidence, EXPOSED * queries, rng), queries, rng)
+
+
+def _scores(evidence: Evidence, about: tuple[Any, ...], drawn: Sides, name: str, rng: np.random.Generator) -> Floats:
+    """Return the scores of one attack; those of distance come together."""
+    if name not in DISTANCES:
+        return attack(drawn, (name,), rng)[name]
+    return evidence.once((*about, "distances"), lambda: attack(drawn, DISTANCES, rng))[name]
 
 
 def most_exposed(drawn: Sides, most: int, rng: np.random.Generator) -> Sides:
