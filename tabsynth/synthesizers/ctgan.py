@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tabsynth import _check
 from tabsynth.encoding.encoder import Encoded, Encoder
@@ -40,10 +41,12 @@ from tabsynth.synthesizers.critic import Critic, clipped_real_sum, generated_gra
 from tabsynth.synthesizers.generator import Generator, Layout, draw_conditions, gumbel
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
+from tabsynth.synthesizers.picking import outputs_at, picked
 from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
 from tabsynth.table import Table
 
-CELLS = 4_000_000  # of the logits that are sampled at once
+BLOCK = 2048  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
+CELLS = 4_000_000  # of the logits of a block
 WARM_UP = {"warm_up": 0.02, "start": 0.02}  # the first steps count: the rate is never 0
 RATES = "generator_rate or critic_rate"
 
@@ -338,25 +341,32 @@ class CTGANSampler(Sampler):
     def _layout(self) -> Layout:
         return Layout(self._encoder)
 
+    @cached_property
+    def _to_logits(self) -> tuple[Tensor, Tensor]:
+        """The last layer with outputs to spare: products on a multiple of 16 are up to 1.7 times as fast."""
+        layer, spare = self._generator.to_logits, -self._layout.width % 16
+        return functional.pad(layer.weight.detach(), (0, 0, 0, spare)), functional.pad(layer.bias.detach(), (0, spare))
+
     def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Return rows of the generator, tokens drawn by their softmax."""
+        """Return rows of the generator; the first rows of a larger sample are those of a smaller one."""
         source = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        size = max(1, CELLS // self._layout.width)
-        chunks = [self._chunk(min(size, rows - start), source) for start in range(0, rows, size)]
-        tokens, offsets = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        size = max(1, min(BLOCK, CELLS // self._layout.width))
+        blocks = [self._block(size, source) for _ in range(0, rows, size)]
+        tokens, offsets = (np.concatenate(parts)[:rows] for parts in zip(*blocks, strict=True))
         return self._encoder.decode(tokens, rng, offsets)
 
     @torch.no_grad()
-    def _chunk(self, rows: int, source: torch.Generator) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return tokens and places within bins of one chunk."""
-        layout = self._layout
+    def _block(self, rows: int, source: torch.Generator) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return tokens and places within bins of one block; of the shifts only those that are used are computed."""
+        layout, generator = self._layout, self._generator
         condition, _ = draw_conditions(self._one_way, layout, rows, source)
-        noise = torch.randn(rows, self._settings.noise_width, generator=source)
-        logits, shifts = self._generator(noise, condition)
-        logits += gumbel(logits.shape, source)
-        tokens = torch.stack([part.argmax(1) for part in torch.split(logits, layout.sizes, 1)], 1)
+        hidden = generator.hidden(torch.randn(rows, self._settings.noise_width, generator=source), condition)
+        logits = functional.linear(hidden, *self._to_logits)
+        logits[torch.arange(rows), condition] += generator.obedience
+        uniform = torch.rand(rows, len(layout.sizes), generator=source)
+        tokens = picked(logits, torch.cat([layout.starts, torch.tensor([layout.width])]), uniform)
         places = torch.full(tokens.shape, 0.5)
-        shift = shifts.gather(1, (tokens + layout.starts)[:, layout.placed])
+        shift = outputs_at(generator.to_shifts, hidden, (tokens + layout.starts)[:, layout.placed])
         uniform = torch.rand(shift.shape, generator=source).clamp(1e-6, 1 - 1e-6)
         places[:, layout.placed] = torch.sigmoid(uniform.logit() + shift).clamp(max=1 - 1e-6)
         return tokens.numpy().astype(np.int32), places.numpy()

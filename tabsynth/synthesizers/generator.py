@@ -61,13 +61,18 @@ class Generator(nn.Module):
 
     def forward(self, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and shifts; the condition's own logit is raised by a learned amount."""
-        hidden = self.from_noise(noise) + self.from_condition(condition)
-        for block in self.blocks:
-            hidden = hidden + block(hidden)
-        hidden = self.last(hidden)
+        hidden = self.hidden(noise, condition)
         logits = self.to_logits(hidden)
         raised = logits.scatter_add(1, condition[:, None], self.obedience.expand(len(condition), 1))
         return raised, self.to_shifts(hidden)
+
+    def hidden(self, noise: Tensor, condition: Tensor) -> Tensor:
+        """Return what logits and shifts are read from, (n, width of the network)."""
+        hidden = self.from_noise(noise) + self.from_condition(condition)
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        last: Tensor = self.last(hidden)
+        return last
 
 
 def draw_conditions(one_way: Tensor, layout: Layout, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -348,7 +348,7 @@ def test_fits_under_a_budget_do_not_repeat(table):
     assert not np.array_equal(one, other)
 
 
-def test_samples_repeat_and_chunks_are_all_there(table, tmp_path, monkeypatch):
+def test_samples_repeat_and_begin_alike_whatever_their_length(table, tmp_path, monkeypatch):
     found, _ = fit(table)
     found.save(tmp_path / "model")
     monkeypatch.setattr(module, "CELLS", 40 * found.sampler._layout.width)
@@ -358,6 +358,7 @@ def test_samples_repeat_and_chunks_are_all_there(table, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(first, again)
     pd.testing.assert_frame_equal(first, loaded)
     assert len(first) == 101
+    pd.testing.assert_frame_equal(found.sample(7, np.random.default_rng(3)), first.head(7))
     assert dict(model.load(tmp_path / "model").settings)["critic_widths"] == [8]
     assert CTGAN(**model.load(tmp_path / "model").settings) == QUICK
 
