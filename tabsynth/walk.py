@@ -27,7 +27,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.release import Release, check_folder, check_release_folder, filters, release
 from tabsynth.release.gate import ORACLE, Mode
-from tabsynth.report import Report, build_report, canaries
+from tabsynth.report import Report, build_report, canaries, measure_curves
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.synthesizers.model import Model
 from tabsynth.table import read, split
@@ -120,7 +120,7 @@ def release_table(
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
     audited = None if canary is None else kept_audit(canary, synthesizer, budgeted, charged=gate_share > 0)
-    splitting, sampling, judging = np.random.default_rng(seed).spawn(3)
+    splitting, sampling, judging, drawing = np.random.default_rng(seed).spawn(4)
     secret = Secret() if budgeted or seed is None else Secret.fixed(seed)
     bounded = bound_contributions(intake.table, secret)
     train, held = split(bounded, holdout, np.random.default_rng() if budgeted else splitting)
@@ -138,7 +138,9 @@ def release_table(
     else:
         verdicts = gate.evaluate(evidence, judging, on_check)
     mode: Mode = "inside" if gate is None else "charged"
-    report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, title=path.name, canary=audited)
+    curves = measure_curves(evidence, checks, drawing, ledger, on_check)
+    named: dict[str, Any] = {"title": path.name, "canary": audited, "curves": curves}
+    report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, **named)
     seeds = {} if seed is None else {"public": seed}
     return release(
         drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, policy=checks, seeds=seeds, mode=mode
@@ -174,9 +176,11 @@ def audit_tables(
     held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
     rows = read(synthetic, known, delimiter=delimiter, check_domain=False).private
     evidence = Evidence(known, real, held, rows)
-    verdicts = evaluate(evidence, checks, np.random.default_rng(seed), on_check)
+    rng = np.random.default_rng(seed)
+    verdicts = evaluate(evidence, checks, rng, on_check)
+    curves = measure_curves(evidence, checks, rng, progress=on_check)
     title = "Synthetic table" if isinstance(synthetic, pd.DataFrame) else Path(synthetic).name
-    report = build_report(verdicts, evidence, title=title, canary=audited)
+    report = build_report(verdicts, evidence, title=title, canary=audited, curves=curves)
     report.write(path)
     return Audit(verdicts, report)
 

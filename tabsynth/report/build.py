@@ -86,15 +86,25 @@ def build_report(
     title: str = "Synthetic table",
     settings: Mapping[str, Any] | None = None,
     canary: Mapping[str, Any] | None = None,
+    curves: Mapping[str, Any] | None = None,
 ) -> Report:
     """Return the inside report on synthetic rows.
 
     Without a ledger it is an audit of rows that any tool made, and only the verdicts decide. `settings` are shown as
     they are (a policy's name, a seed that may be published). `canary` is an audit of `canaries.read_audit`: the report
-    does not pass when it found more than is claimed.
+    does not pass when it found more than is claimed. `curves` are those of `measure_curves`, to be drawn.
     """
-    named = {"ledger": ledger, "synthesizer": synthesizer, "title": title, "settings": settings, "canary": canary}
-    return Report(contents(verdicts, evidence, **named))
+    made = contents(
+        verdicts,
+        evidence,
+        ledger=ledger,
+        synthesizer=synthesizer,
+        title=title,
+        settings=settings,
+        canary=canary,
+        curves=curves,
+    )
+    return Report(made)
 
 
 def _in_notebook() -> bool:

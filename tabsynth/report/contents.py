@@ -18,6 +18,7 @@ from tabsynth.privacy.words import claim_in_words, unit_in_words
 from tabsynth.release.gate import refusals
 from tabsynth.release.provenance import generator, plain
 from tabsynth.report.associations import associations
+from tabsynth.report.curves import not_measured
 from tabsynth.report.distributions import distribution
 
 FORMAT_VERSION = 1
@@ -38,6 +39,7 @@ def contents(
     title: str = "Synthetic table",
     settings: Mapping[str, Any] | None = None,
     canary: Mapping[str, Any] | None = None,
+    curves: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return everything the report says; `ledger` and `synthesizer` are None for rows that another tool made."""
     schema = evidence.schema
@@ -67,7 +69,8 @@ def contents(
             key=lambda found: -found["difference"],
         ),
         "associations": associations(schema, evidence.train, evidence.rows),
-        "sample": _sample(evidence.rows),
+        **(not_measured() if curves is None else curves),
+        "sample": _sample(evidence),
         "generator": None if synthesizer is None else generator(synthesizer),
         "settings": plain(dict(settings or {})),
         "schema_fingerprint": schema.fingerprint(),
@@ -128,14 +131,24 @@ def _ledger(ledger: Ledger, evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _sample(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the first synthetic rows as text; they were drawn independently, so the first are as good as any."""
-    head = rows.head(SAMPLE_ROWS)
-    text = [
+def _sample(evidence: Evidence) -> dict[str, Any]:
+    """Return rows as text: the first synthetic ones, which were drawn independently, and real ones of anywhere.
+
+    Which real rows are shown means nothing, and is the same each time.
+    """
+    real = evidence.train.sample(min(SAMPLE_ROWS, len(evidence.train)), random_state=0)
+    return {
+        "columns": [str(name) for name in evidence.rows.columns],
+        "synthetic": _texts(evidence.rows.head(SAMPLE_ROWS)),
+        "real": _texts(real),
+    }
+
+
+def _texts(rows: pd.DataFrame) -> list[list[str]]:
+    return [
         ["" if missing else _cell(value) for value, missing in zip(row, isna, strict=True)]
-        for row, isna in zip(head.itertuples(index=False), head.isna().to_numpy(), strict=True)
+        for row, isna in zip(rows.itertuples(index=False), rows.isna().to_numpy(), strict=True)
     ]
-    return {"columns": [str(name) for name in rows.columns], "rows": text}
 
 
 def _cell(value: Any) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.columns.times import duration_text
 from tabsynth.conversion import to_axis
 from tabsynth.schema import Column
 
@@ -16,6 +17,8 @@ BINS = 28
 SHOWN_LEVELS = 7  # the rest is pooled
 SPIKE = 0.2  # a single number that holds this share of the real rows is shown apart, or it would flatten the rest
 TRIM = 0.005  # of the real values at either end go into the outermost bins
+DAY = 86_400  # seconds
+WEEK = ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")
 
 
 def distribution(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def distribution(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[
 
     A numeric column has `edges` (on its axis: seconds since 1970 for datetimes) and `bins`; single values that hold
     much of the column come first among the `levels`, beside which categories stand. The shares of levels, bins and
-    missing values sum to 1.
+    missing values sum to 1. A datetime column has `cycles` besides: its weekdays and its hours, where it has any.
     """
     pictured = _numeric(column, real, synthetic) if column.numeric else _levels(column, real, synthetic)
     missing = _pair(float(real.isna().mean()), float(synthetic.isna().mean()))
@@ -34,7 +37,33 @@ def distribution(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[
         "difference": min(1.0, float(gaps) / 2),
         "missing": missing if column.nullable or missing["real"] or missing["synthetic"] else None,
         **pictured,
+        "cycles": cycles(column, real, synthetic),
     }
+
+
+def cycles(column: Column, real: pd.Series, synthetic: pd.Series) -> list[dict[str, Any]]:
+    """Return the shares of weekdays, where a datetime column spans two weeks, and of hours, where it has any.
+
+    >>> days = pd.Series(pd.date_range("2024-01-01", periods=21))
+    >>> [(found["cycle"], len(found["bins"])) for found in cycles(Column("day", "datetime"), days, days)]
+    [('weekday', 7)]
+    """
+    if column.kind != "datetime":
+        return []
+    x, y = (places[np.isfinite(places)] for places in (to_axis(real, column), to_axis(synthetic, column)))
+    found = []
+    if len(x) and np.ptp(x) >= 14 * DAY:
+        weekdays = [(places // DAY + 3) % 7 for places in (x, y)]  # 1970 began on a Thursday
+        found.append(_cycle("weekday", list(WEEK), weekdays, (len(real), len(synthetic))))
+    if np.any(x % DAY):
+        hours = [places % DAY // 3600 for places in (x, y)]
+        found.append(_cycle("hour", [str(hour) for hour in range(24)], hours, (len(real), len(synthetic))))
+    return found
+
+
+def _cycle(name: str, labels: list[str], places: list[NDArray[np.float64]], sizes: tuple[int, int]) -> dict[str, Any]:
+    counts = [np.bincount(each.astype(np.int64), minlength=len(labels)) for each in places]
+    return {"cycle": name, "labels": labels, "bins": [_pair(a, b, sizes) for a, b in zip(*counts, strict=True)]}
 
 
 def _levels(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
@@ -79,6 +108,8 @@ def axis_label(value: float, column: Column) -> str:
     if column.kind == "datetime":
         moment = pd.Timestamp(value, unit="s")
         return moment.strftime("%Y-%m-%d" if column.step > 1 else "%Y-%m-%d %H:%M")
+    if column.kind == "duration":
+        return duration_text(round(value * 1e6), "clock")
     return f"{value:,.0f}" if column.kind == "integer" else f"{value:,.4g}"
 
 

@@ -37,7 +37,9 @@ def json_schema() -> dict[str, Any]:
             "canary": _or_null(_canary()),
             "distributions": _list(_distribution()),
             "associations": _associations(),
-            "sample": _object({"columns": _list(TEXT), "rows": _list(_list(TEXT))}),
+            "attacks": _object({"why_not": TEXT, "groups": _list(_attacks())}),
+            "mixing": _object({"why_not": TEXT, "score": TEXT, "points": _list(_mixing_point())}),
+            "sample": _object({"columns": _list(TEXT), "synthetic": _list(_list(TEXT)), "real": _list(_list(TEXT))}),
             "generator": _or_null({"type": "object", "required": ["name", "version", "settings"]}),
             "settings": {"type": "object"},
             "schema_fingerprint": TEXT,
@@ -148,8 +150,33 @@ def _distribution() -> dict[str, Any]:
             "edges": _list({"type": "number"}),
             "ends": _list(TEXT),
             "bins": _list(_object(pair)),
+            "cycles": _list(
+                _object({"cycle": {"enum": ["weekday", "hour"]}, "labels": _list(TEXT), "bins": _list(_object(pair))})
+            ),
         }
     )
+
+
+def _attacks() -> dict[str, Any]:
+    """Return the schema of attacks on one group of rows; curves are pairs of false and true positive rate."""
+    rates = _list(_list(SHARE) | {"minItems": 2, "maxItems": 2})
+    estimate = _or_null(_object({"value": SHARE, "low": SHARE, "high": SHARE}))
+    worth = dict.fromkeys(("auc", "tpr_at_1_percent", "tpr_at_0_1_percent", "advantage"), estimate)
+    return _object(
+        {
+            "exposed": {"type": "boolean", "description": "only the most isolated tenth of the rows"},
+            "members": COUNT,
+            "others": COUNT,
+            "allowed": rates | {"description": "the most that the privacy budget lets any attack reach"},
+            "curves": _list(_object({"name": TEXT, **worth, "roc": rates})),
+        }
+    )
+
+
+def _mixing_point() -> dict[str, Any]:
+    number = {"type": "number"}
+    estimate = _object({"value": number, "low": number, "high": number})
+    return _object({"share": SHARE, "overall": estimate, "rare": _or_null(estimate)})
 
 
 def _associations() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tabsynth.report import drawing, words
+from tabsynth.report import drawing, graphs, words
 from tabsynth.report.mapping import mapping
 
 
@@ -63,12 +63,16 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
+        at_rate=lambda rates, fpr: dict(rates)[fpr],
         capital=words.capital,
         check_line=drawing.check_line,
         histogram=drawing.histogram,
         measured=words.measured,
+        mixing=graphs.mixing_picture,
         number=words.number,
+        path=graphs.path,
         percent=words.percent,
+        roc=graphs.roc_picture,
         sentence=words.sentence,
         spoken=words.spoken,
         threshold=words.threshold,
