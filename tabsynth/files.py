@@ -1,14 +1,17 @@
 """Tables as files: CSV (also gzip) and Parquet in, Parquet and CSV out, as untyped as they come.
 
-Reading here knows nothing of a schema; it only promises that a file which cannot be read is refused with its name and
-the rule, and that no message quotes a line of it.
+Files are read in batches, so that a table may be larger than memory. Reading here knows nothing of a schema; it only
+promises that a file which cannot be read is refused with its name and the rule, and that no message quotes a line.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import pyarrow as pa
@@ -19,20 +22,55 @@ from tabsynth.errors import InputError, TableError
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
+CHUNK = 250_000  # rows that are held at once, about, while a table is read
+BLOCK = 2**24  # bytes of a CSV file that become one batch
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RawTable:
-    """A table before its schema is applied; CSV columns are text."""
+    """A table, or some rows of one, before its schema is applied; CSV columns are text."""
 
     label: str
     columns: pa.Table
 
 
-def read_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> RawTable:
-    """Read a file or take a frame; raise TableError naming the file and the rule that it breaks."""
+class RawSource(Protocol):
+    """A table that can be read in batches, as often as one likes."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its columns, each of them once."""
+        ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield its rows from the first to the last; raise TableError when they cannot be read any further."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Opened:
+    """A file or a frame as a `RawSource`."""
+
+    label: str
+    names: tuple[str, ...]
+    start: Callable[[], Iterator[pa.RecordBatch]]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """See `RawSource`."""
+        with _refusing(self.label):
+            yield from self.start()
+
+
+def open_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> Opened:
+    """Open a file or take a frame; raise TableError naming the file and the rule that it breaks."""
     if isinstance(source, pd.DataFrame):
-        return RawTable("table", _from_frame(source))
+        columns = _from_frame(source)
+        return Opened("table", tuple(columns.column_names), lambda: iter(columns.to_batches()))
     if not isinstance(source, str | Path):
         raise InputError(f"A table must be a path or a DataFrame; got {type(source).__name__}.")
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"':
@@ -41,19 +79,39 @@ def read_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> RawT
     label = str(path)
     if path.is_dir():
         raise TableError(f"{label}: is a folder; a CSV or Parquet file was expected.")
-    try:
-        columns = _read_parquet(path) if is_parquet(path) else _read_csv(path, delimiter)
-    except FileNotFoundError:
-        raise TableError(f"{label}: no such file.") from None
-    except PermissionError:
-        raise TableError(f"{label}: cannot be read (permission denied).") from None
-    except UnicodeDecodeError:
-        raise TableError(f"{label}: not UTF-8 text.") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        # Arrow quotes the offending line, so its message stays inside.
-        raise TableError(f"{label}: {_arrow_rule(str(error))}.") from None
-    _check_names(label, columns.column_names)
-    return RawTable(label, columns)
+    with _refusing(label):
+        opened = _open_parquet(path) if is_parquet(path) else _open_csv(path, delimiter)
+    _check_names(label, list(opened.names))
+    return opened
+
+
+def read_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> RawTable:
+    """Read all of a file, or take a frame; raise TableError naming the file and the rule that it breaks."""
+    opened = open_raw(source, delimiter=delimiter)
+    (whole,) = chunks(opened, rows=None)
+    return whole
+
+
+def chunks(source: RawSource, rows: int | None = CHUNK) -> Iterator[RawTable]:
+    """Yield a source's rows in parts of at least `rows` rows but for the last one, or all of them in one; never none.
+
+    Raises TableError when a column changes its type from one batch to another.
+    """
+    held: list[pa.RecordBatch] = []
+    schema, found = None, 0
+    for batch in source.batches():
+        schema = batch.schema if schema is None else schema
+        for name, before, now in zip(source.names, schema.types, batch.schema.types, strict=True):
+            if now != before:
+                raise TableError(f"{source.label}: column {name!r} changes its type from {before} to {now} on the way.")
+        held.append(batch)
+        found += batch.num_rows
+        if rows is not None and found >= rows:
+            yield RawTable(source.label, pa.Table.from_batches(held))
+            held, found = [], 0
+    if held or schema is None:
+        columns = schema or pa.schema([(name, pa.string()) for name in source.names])
+        yield RawTable(source.label, pa.Table.from_batches(held, columns))
 
 
 def write_frame(frame: pd.DataFrame, path: Path | str) -> None:
@@ -78,18 +136,46 @@ def file_digest(path: Path | str) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _read_parquet(path: Path) -> pa.Table:
-    return pa_parquet.read_table(path)
+def _open_parquet(path: Path) -> Opened:
+    names = tuple(pa_parquet.ParquetFile(path).schema_arrow.names)
+
+    def start() -> Iterator[pa.RecordBatch]:
+        with pa_parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(CHUNK)
+
+    return Opened(str(path), names, start)
 
 
-def _read_csv(path: Path, delimiter: str) -> pa.Table:
+def _open_csv(path: Path, delimiter: str) -> Opened:
     """Read every column as text, so that each kind is converted, and each rule checked, column by column."""
     if path.stat().st_size == 0:
         raise TableError(f"{path}: the file is empty.")
     parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    names = pa_csv.open_csv(path, parse_options=parse).schema.names
+    with pa_csv.open_csv(path, parse_options=parse) as first:
+        names = tuple(first.schema.names)
     convert = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    return pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
+    blocks = pa_csv.ReadOptions(block_size=BLOCK)
+
+    def start() -> Iterator[pa.RecordBatch]:
+        with pa_csv.open_csv(path, read_options=blocks, parse_options=parse, convert_options=convert) as reader:
+            yield from reader
+
+    return Opened(str(path), names, start)
+
+
+@contextmanager
+def _refusing(label: str) -> Iterator[None]:
+    """Turn what goes wrong with a file into the rule it breaks: Arrow quotes the offending line."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise TableError(f"{label}: no such file.") from None
+    except PermissionError:
+        raise TableError(f"{label}: cannot be read (permission denied).") from None
+    except UnicodeDecodeError:
+        raise TableError(f"{label}: not UTF-8 text.") from None
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise TableError(f"{label}: {_arrow_rule(str(error))}.") from None
 
 
 def _from_frame(frame: pd.DataFrame) -> pa.Table:

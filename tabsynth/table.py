@@ -1,13 +1,19 @@
 """A schema with private rows: reading, validating, splitting.
 
 Whatever comes in leaves in one canonical form. Categorical columns are `category` (the declared categories in the
-declared order), booleans `boolean`, integers `Int64`, floats `float64`, datetimes `datetime64[s]` in UTC. Identifier
-columns are dropped at the door: no later code can leak what it never held.
+declared order), booleans `boolean`, integers `Int64`, floats `float64`, datetimes `datetime64[s]` (in their
+zone where one is declared), durations `timedelta64[us]`. Identifier columns are dropped at the door: no later code can
+leak what it never held.
+
+A table is read once, a part at a time; where it has several parts, its canonical columns lie in a memory map from then
+on (`mapped`). So memory stays flat, every rule was checked before anything else runs, and it makes no difference later
+whether the source is still there.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +22,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth import _check
+from tabsynth.canonical import as_dates, as_text, everyday
+from tabsynth.constraints.categories import Dependency
 from tabsynth.conversion import convert
 from tabsynth.errors import SchemaError, TableError
-from tabsynth.files import RawTable, is_parquet, read_raw, write_frame
+from tabsynth.files import CHUNK, RawSource, chunks, is_parquet, open_raw, write_frame
+from tabsynth.mapped import concatenated
 from tabsynth.schema import Schema
 
 
@@ -36,34 +45,30 @@ class Table:
 
     def take(self, rows: NDArray[np.int64]) -> Table:
         """Return the table with these rows only."""
-        return replace(self, private=self.private.iloc[rows].reset_index(drop=True))
+        parts = [rows[start : start + CHUNK] for start in range(0, max(len(rows), 1), CHUNK)]
+        return replace(self, private=concatenated(self.private.iloc[part].reset_index(drop=True) for part in parts))
 
 
 def read(
-    source: Path | str | pd.DataFrame, schema: Schema, *, delimiter: str = ",", check_domain: bool = True
+    source: Path | str | pd.DataFrame | RawSource,
+    schema: Schema,
+    *,
+    delimiter: str = ",",
+    check_domain: bool = True,
+    chunk: int = CHUNK,
 ) -> Table:
     """Read a table and validate it against its schema.
 
-    `source` is a CSV file (also gzip), a Parquet file or a frame. With `check_domain=False` values may leave the
-    declared domain, as those of a foreign synthetic table may; its columns and kinds must still match.
+    `source` is a CSV file (also gzip), a Parquet file, a frame or anything that hands out batches. It is read once,
+    about `chunk` rows at a time; the result does not depend on how many that are. With `check_domain=False` values may
+    leave the declared domain, as those of a foreign synthetic table may; its columns and kinds must still match.
 
-    Raises TableError naming the source, the column and the rule; a message never quotes a value.
+    Raises TableError naming the source, the column and the rule; a message never quotes a value. Raises InputError when
+    the disk is too small for the memory map.
     """
-    raw = read_raw(source, delimiter=delimiter)
-    return from_raw(raw, schema, check_domain=check_domain)
-
-
-def from_raw(raw: RawTable, schema: Schema, *, check_domain: bool = True) -> Table:
-    """Apply a schema to a raw table."""
+    raw = open_raw(source, delimiter=delimiter) if isinstance(source, str | Path | pd.DataFrame) else source
     _check_columns(raw, schema)
-    if raw.columns.num_rows < 2:
-        found = "no rows" if raw.columns.num_rows == 0 else "one row"
-        raise TableError(f"{raw.label}: {found}; at least two are needed.")
-    wanted = [column for column in schema if "identifier" not in column.roles]
-    series = {column.name: convert(raw, column, schema.missing, check_domain=check_domain) for column in wanted}
-    private = pd.DataFrame(series, copy=False)
-    if check_domain:
-        _check_constraints(raw.label, private, schema)
+    private = concatenated(_canonical(raw, schema, chunk, check_domain=check_domain))
     return Table(schema, private)
 
 
@@ -88,7 +93,7 @@ def split(table: Table, holdout: float, rng: np.random.Generator) -> tuple[Table
 
 
 def plain(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Return canonical rows as everyday pandas types: text, bool, int64, float64, datetime64.
+    """Return canonical rows as everyday pandas types: text, bool, int64, float64, datetime64, timedelta64.
 
     A nullable type stays where a value is missing.
     """
@@ -101,7 +106,7 @@ def plain(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             values = values.astype("object") if isinstance(values.dtype, pd.CategoricalDtype) else values
         if column.kind in ("boolean", "integer") and not values.isna().any():
             values = values.astype("bool" if column.kind == "boolean" else "int64")
-        series[column.name] = values
+        series[column.name] = everyday(values, column)
     return pd.DataFrame(series, copy=False)
 
 
@@ -110,34 +115,68 @@ def digest(*frames: pd.DataFrame) -> str:
     found = hashlib.sha256()
     for frame in frames:
         found.update(repr(list(frame.columns)).encode())
-        found.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+        for start in range(0, len(frame), CHUNK):
+            part = frame.iloc[start : start + CHUNK]
+            found.update(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes())
     return found.hexdigest()
 
 
 def write_rows(frame: pd.DataFrame, schema: Schema, path: Path | str) -> None:
-    """Write canonical rows as CSV or Parquet; in CSV a datetime follows its declared format."""
-    frame = plain(frame, schema)
-    if not is_parquet(path):
-        times = [column for column in schema if column.kind == "datetime" and column.name in frame]
-        frame = frame.assign(**{c.name: frame[c.name].dt.strftime(c.time_format) for c in times})
-    write_frame(frame, path)
+    """Write canonical rows as CSV or Parquet; in CSV times follow their declared format, in Parquet days are dates."""
+    form = as_dates if is_parquet(path) else as_text
+    formed = {column.name: form(frame[column.name], column) for column in schema.modelled if column.name in frame}
+    times = {name: series for name, series in formed.items() if schema[name].kind in ("datetime", "duration")}
+    write_frame(plain(frame, schema).assign(**times), path)
 
 
-def _check_columns(raw: RawTable, schema: Schema) -> None:
-    names = raw.columns.column_names
+def _canonical(source: RawSource, schema: Schema, chunk: int, *, check_domain: bool) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a source in canonical form, part by part, every rule checked."""
+    wanted = [column for column in schema if "identifier" not in column.roles]
+    rules = _Rules(source.label, schema)
+    for place, raw in enumerate(chunks(source, chunk)):
+        if place == 0 and raw.columns.num_rows < 2:
+            found = "no rows" if raw.columns.num_rows == 0 else "one row"
+            raise TableError(f"{raw.label}: {found}; at least two are needed.")
+        series = {column.name: convert(raw, column, schema.missing, check_domain=check_domain) for column in wanted}
+        private = pd.DataFrame(series, copy=False)
+        if check_domain:
+            rules.check(private)
+        yield private
+
+
+def _check_columns(source: RawSource, schema: Schema) -> None:
     required = [column.name for column in schema if "identifier" not in column.roles]
-    if missing := [name for name in required if name not in names]:
-        hint = " Is the delimiter another one?" if len(names) == 1 and len(required) > 1 else ""
-        raise TableError(f"{raw.label}: column {missing[0]!r} of the schema is missing.{hint}")
-    if unknown := [name for name in names if name not in schema.names]:
-        raise TableError(f"{raw.label}: the schema does not know column {unknown[0]!r}; declare it or drop it.")
+    if missing := [name for name in required if name not in source.names]:
+        hint = " Is the delimiter another one?" if len(source.names) == 1 and len(required) > 1 else ""
+        raise TableError(f"{source.label}: column {missing[0]!r} of the schema is missing.{hint}")
+    if unknown := [name for name in source.names if name not in schema.names]:
+        raise TableError(f"{source.label}: the schema does not know column {unknown[0]!r}; declare it or drop it.")
 
 
-def _check_constraints(label: str, private: pd.DataFrame, schema: Schema) -> None:
-    """Raise for the first declared rule that some row breaks: which rows, and how many, stays private."""
-    try:
-        for rule, broken in schema.broken(private):
-            if broken.any():
-                raise TableError(f"{label}: a row breaks the constraint {rule.words}.")
-    except SchemaError as error:
-        raise TableError(f"{label}: {error}") from None
+class _Rules:
+    """The declared constraints, held against a table that comes in parts."""
+
+    def __init__(self, label: str, schema: Schema):
+        self._label, self._rules = label, schema.constraints
+        self._columns = {column.name: column for column in schema.columns}
+        self._pairs: dict[Dependency, pd.DataFrame] = {}
+
+    def check(self, private: pd.DataFrame) -> None:
+        """Raise for the first rule that some row breaks: which rows, and how many, stays private."""
+        try:
+            for rule in self._rules:
+                over = private
+                if isinstance(rule, Dependency) and rule.mapping is None:
+                    over = self._seen(rule, private)
+                if rule.broken(over, self._columns).any():
+                    raise TableError(f"{self._label}: a row breaks the constraint {rule.words}.")
+        except SchemaError as error:
+            raise TableError(f"{self._label}: {error}") from None
+
+    def _seen(self, rule: Dependency, private: pd.DataFrame) -> pd.DataFrame:
+        """Return the distinct pairs of all parts so far: they say whether there is a mapping that nobody wrote down."""
+        pairs = private[list(rule.over)].astype(object).drop_duplicates()
+        if rule in self._pairs:
+            pairs = pd.concat([self._pairs[rule], pairs]).drop_duplicates()
+        self._pairs[rule] = pairs
+        return pairs

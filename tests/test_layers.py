@@ -15,7 +15,7 @@ import tabsynth
 
 LAYERS = (
     ("errors", "_check", "registry", "constraints", "columns"),
-    ("schema", "files"),
+    ("schema", "files", "canonical", "mapped"),
     ("conversion",),
     ("table", "datasets", "sdv_metadata", "choice"),
     ("privacy", "encoding", "drafting", "schema_file"),
@@ -26,7 +26,7 @@ LAYERS = (
     ("estimator", "report"),
     ("walk", "console"),
     ("cli_options",),
-    ("cli_audit", "cli_compare", "cli_ledger", "cli_selftest"),
+    ("cli_audit", "cli_compare", "cli_given", "cli_ledger", "cli_selftest"),
     ("cli", "testing"),
 )
 UNDER_ALL = "errors"  # every module may raise, those of its own layer too
