@@ -42,7 +42,7 @@ from tabsynth.synthesizers.generator import Generator, Layout, draw_conditions, 
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
 from tabsynth.synthesizers.picking import outputs_at, picked
-from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
 from tabsynth.table import Table
 
 BLOCK = 2048  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
@@ -55,12 +55,13 @@ RATES = "generator_rate or critic_rate"
 class CTGAN:
     """Settings of the conditional GAN; defaults are those of the benchmark.
 
-    `epochs` (critic passes over the rows) counts without a budget, `critic_steps` under one. Before the critic starts,
-    the generator takes `warm_steps` on marginals alone; None: 600 without a budget, 1,000 under one. `critic_weight` is
-    what the critic's opinion counts beside the marginals; None: 1 without a budget, 0.1 beside a noisy critic.
-    `critic_rate` is its learning rate; None: 1e-3 and 3e-4. `max_grad_norm` None: the length of the critic's input,
-    sqrt(columns + 1), which gradients reach where the critic's slope is 1. `pac` rows are judged together, 1 under a
-    budget. `discovery` and `shares` split the budget; the critic takes the rest.
+    `epochs` (critic passes over the rows) counts without a budget, `critic_steps` under one. `batch` None: 2,048 rows,
+    or all of a smaller table. Before the critic starts, the generator takes `warm_steps` on marginals alone; None: 600
+    without a budget, 1,000 under one. `critic_weight` is what the critic's opinion counts beside the marginals; None: 1
+    without a budget, 0.1 beside a noisy critic. `critic_rate` is its learning rate; None: 1e-3 and 3e-4.
+    `max_grad_norm` None: the length of the critic's input, sqrt(columns + 1), which gradients reach where the critic's
+    slope is 1. `pac` rows are judged together, 1 under a budget. `discovery` and `shares` split the budget; the critic
+    takes the rest.
 
     Raises InputError naming the setting that is out of range.
     """
@@ -68,7 +69,7 @@ class CTGAN:
     epochs: float = 100.0
     critic_steps: int = 200
     warm_steps: int | None = None
-    batch: int = 2048
+    batch: int | None = None
     critic_per_generator: int = 2
     max_grad_norm: float | None = None
     penalty: float = 10.0
@@ -96,7 +97,7 @@ class CTGAN:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        given = [name for name in ("max_grad_norm", "critic_rate") if getattr(self, name) is not None]
+        given = [name for name in ("max_grad_norm", "critic_rate", "batch") if getattr(self, name) is not None]
         for name in ("epochs", "generator_rate", "temperature", "weight_floor", *given):
             _check.positive(name, getattr(self, name))
         for name in ("penalty", "match_weight", "condition_weight"):
@@ -104,7 +105,7 @@ class CTGAN:
         if self.critic_weight is not None:
             _check.within("critic_weight", self.critic_weight, 0, math.inf)
         _check.within("average", self.average, 0, 1)
-        counts = ("critic_steps", "batch", "critic_per_generator", "noise_width", "generator_width", "pac", "bins")
+        counts = ("critic_steps", "critic_per_generator", "noise_width", "generator_width", "pac", "bins")
         for name in counts:
             _check.at_least(name, getattr(self, name), 1)
         for name in ("generator_depth", "seed", *(["warm_steps"] if self.warm_steps is not None else [])):
@@ -123,7 +124,12 @@ class CTGAN:
             )
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
-        """Discover, measure, train; see `Synthesizer.fit`."""
+        """Discover, measure, train; see `Synthesizer.fit`.
+
+        Raises InputError, before anything is charged, when `batch` is larger than the declared number of rows, and when
+        `pac` is not 1 under a budget.
+        """
+        require_room(self.batch, table.schema)
         if self.pac > 1 and ledger.sigma(1.0) > 0:
             raise InputError("pac must be 1 under a budget: a critic that packs rows mixes privacy units.")
         table = bound_contributions(table, secret)
@@ -152,13 +158,13 @@ class CTGAN:
 
     def _dpsgd(self, training: _Training, table: Table, known: Discovery, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge the critic's steps: what is left of the budget."""
-        private = ledger.sigma(1.0) > 0
-        steps = self.critic_steps if private else max(1, round(self.epochs / min(1.0, self.batch / known.units)))
+        private, batch = ledger.sigma(1.0) > 0, self.batch or 2048
+        steps = self.critic_steps if private else max(1, round(self.epochs / min(1.0, batch / known.units)))
         clip = (self.max_grad_norm or math.sqrt(len(training.layout.sizes) + 1)) if private else math.inf
         rate = self.critic_rate or (3e-4 if private else 1e-3)
         optimizer = torch.optim.Adam(training.critic.parameters(), rate, betas=(0.5, 0.9))
         return DPSGD(
-            DPSGDSettings(steps, self.batch, clip),
+            DPSGDSettings(steps, batch, clip),
             optimizer,
             private_rows=len(table.private),
             unit_of_row=table.units(),

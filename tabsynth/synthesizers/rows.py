@@ -36,13 +36,14 @@ from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.rows_given import Given
-from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
 from tabsynth.synthesizers.transformer import RowTransformer, Steps, clipped_sum
 from tabsynth.table import Table
 
 BLOCK = 16384  # rows that are sampled together
 SCORED = 4096  # rows whose likelihood is found together
 ROOMY = 3.0  # epsilon above which a batch need not be as large for its noise to be small
+BATCH = 8192
 ORDERS = ("schema", "fewest")
 CELLS = 2**23  # of the widest output of a block
 
@@ -197,20 +198,19 @@ class RowsSampler(Sampler):
 class Rows:
     """Settings of the row transformer; defaults are those of the benchmark.
 
-    `steps`, `batch`, `rate`, `average`, `max_grad_norm` and `bins` count under a budget; above epsilon 3 a batch holds
-    at most `roomy_batch` units, which halves what a fit takes. Without a budget `epochs` passes are made in batches of
-    `free_batch` with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share of rows that are trained on
-    in an order of their own; the others are read in `order`, in which rows are sampled too: the columns with the fewest
-    tokens first ("fewest"), where many rows begin alike and sampling is fast, or that of the "schema". `discovery` and
-    `one_way` split the budget; training takes the rest. `device` is where it runs: "auto" (a GPU when there is one),
-    "cpu", "cuda" or "cuda:0".
+    `steps`, `batch`, `rate`, `average`, `max_grad_norm` and `bins` count under a budget. `batch` None: 8,192 units,
+    above epsilon 3 half of that, which halves what a fit takes, or all of a smaller table. Without a budget `epochs`
+    passes are made in batches of `free_batch` with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share
+    of rows that are trained on in an order of their own; the others are read in `order`, in which rows are sampled too:
+    the columns with the fewest tokens first ("fewest"), where many rows begin alike and sampling is fast, or that of
+    the "schema". `discovery` and `one_way` split the budget; training takes the rest. `device` is where it runs: "auto"
+    (a GPU when there is one), "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
 
     steps: int = 150
-    batch: int = 8192
-    roomy_batch: int = 4096
+    batch: int | None = None
     rate: float = 1.5e-2
     average: float = 0.95
     max_grad_norm: float = 0.5
@@ -239,7 +239,8 @@ class Rows:
             _check.positive(name, getattr(self, name))
         for name in ("average", "free_average", "shuffled"):
             _check.within(name, getattr(self, name), 0, 1)
-        for name in ("steps", "batch", "roomy_batch", "free_batch", "width", "depth", "heads", "bins", "free_bins"):
+        given = ["batch"] if self.batch is not None else []
+        for name in ("steps", *given, "free_batch", "width", "depth", "heads", "bins", "free_bins"):
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("seed", self.seed, 0)
         _check.one_of("order", self.order, ORDERS)
@@ -252,9 +253,11 @@ class Rows:
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Discover, measure one-way marginals, train; see `Synthesizer.fit`.
 
-        Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
+        Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
+        InputError when `batch` is larger than that number.
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
+        require_room(self.batch, table.schema)
         table = bound_contributions(table, secret)
         noisy = ledger.sigma(1.0) > 0
         bins = self.bins if noisy else self.free_bins
@@ -286,7 +289,7 @@ class Rows:
         [8192, 4096]
         """
         roomy = ledger.budget is not None and ledger.budget.epsilon > ROOMY
-        return min(self.batch, self.roomy_batch) if roomy else self.batch
+        return self.batch or (BATCH // 2 if roomy else BATCH)
 
     def reading_order(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """Return the columns in the order that they are read and sampled in, given their numbers of tokens.

@@ -1,4 +1,4 @@
-"""What the neural families do alike at a step: the rate, the average of the weights, the check that they are finite."""
+"""What the neural families do alike at a step: batch and rate, the average of weights, the check for divergence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from tabsynth.errors import ModelError
+from tabsynth.errors import InputError, ModelError
+from tabsynth.schema import Schema
 
 
 def warm_up_cosine(progress: float, warm_up: float = 0.05, start: float = 0.0) -> float:
@@ -21,6 +22,18 @@ def warm_up_cosine(progress: float, warm_up: float = 0.05, start: float = 0.0) -
     """
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return min(1.0, progress / warm_up + start) * (0.02 + 0.98 * cosine)
+
+
+def require_room(batch: int | None, schema: Schema) -> None:
+    """Refuse a batch that was asked for and is larger than the table, as far as its size is public.
+
+    >>> from tabsynth.schema import Column
+    >>> require_room(64, Schema((Column("age", "integer"),), rows=50))
+    Traceback (most recent call last):
+    tabsynth.errors.InputError: batch must be at most the table's 50 rows; got 64.
+    """
+    if batch is not None and schema.rows is not None and batch > schema.rows:
+        raise InputError(f"batch must be at most the table's {schema.rows} rows; got {batch}.")
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ from tabsynth.synthesizers.bookkeeping import clipped_sum
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss
 from tabsynth.synthesizers.measuring import Measuring, Shares
-from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
 from tabsynth.table import Table
 
 BLOCK = 2048  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
@@ -190,7 +190,7 @@ class VAE:
         InputError when `batch` is larger than that number.
         """
         refuse_hopeless(table.schema, ledger, self.shares.one_way)
-        self._require_room(table.schema)
+        require_room(self.batch, table.schema)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         encoder = Encoder(known.schema)
@@ -207,11 +207,6 @@ class VAE:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return Autoencoder(sizes, latent=self.latent, width=self.width, depth=self.depth, one_way=one_way)
-
-    def _require_room(self, schema: Schema) -> None:
-        """Refuse a batch that is larger than the table, as far as its size is public."""
-        if self.batch is not None and schema.rows is not None and self.batch > schema.rows:
-            raise InputError(f"batch must be at most the table's {schema.rows} rows; got {self.batch}.")
 
     def _measure(
         self, private: NDArray[np.int32], encoder: Encoder, known: Discovery, ledger: Ledger, secret: Secret

@@ -301,8 +301,15 @@ def test_without_a_budget_epsilon_is_infinite_and_epochs_count(table):
     assert ledger.spent.epsilon == math.inf
     assert ledger.charges[-1].event.count == 12  # 3 passes of 4 batches
     assert found.sample(5, np.random.default_rng(0)).shape == (5, 4)
-    _, small = fit(table, replace(QUICK, epochs=3, batch=1000), budget=None)
+    _, small = fit(table, replace(QUICK, epochs=3, batch=None), budget=None)
     assert small.charges[-1].event.count == 3  # a batch holds at most the table
+
+
+def test_a_batch_larger_than_the_table_is_refused_before_a_charge(table):
+    ledger = Ledger(BUDGET)
+    with pytest.raises(InputError, match="batch must be at most the table's 400 rows; got 401"):
+        replace(QUICK, batch=401).fit(table, ledger, Secret())
+    assert not ledger.charges
 
 
 def test_the_clipping_bound_is_the_length_of_a_row_unless_given(table, monkeypatch):

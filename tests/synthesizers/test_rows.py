@@ -250,6 +250,13 @@ def fitted():
     return Rows(**QUICK).fit(dependent(), Ledger(), Secret.fixed(0))
 
 
+def test_a_batch_larger_than_the_table_is_refused_before_a_charge():
+    ledger = Ledger(Budget(1.0, 1e-5))
+    with pytest.raises(InputError, match="batch must be at most the table's 4000 rows; got 5000"):
+        Rows(**QUICK | {"batch": 5000}).fit(dependent(), ledger, Secret())
+    assert not ledger.charges
+
+
 def agreement(rows):
     return float((rows["a"].astype(str) == rows["b"].astype(str)).mean())
 
