@@ -16,7 +16,7 @@ import tabsynth
 LAYERS = (
     ("errors", "_check", "registry", "constraints", "columns"),
     ("schema", "files", "canonical", "mapped"),
-    ("conversion",),
+    ("conversion", "sources"),
     ("table", "datasets", "sdv_metadata", "choice"),
     ("privacy", "encoding", "drafting", "schema_file"),
     ("training", "intake", "progress", "graphical"),
@@ -31,7 +31,8 @@ LAYERS = (
 )
 UNDER_ALL = "errors"  # every module may raise, those of its own layer too
 PRIVACY_ONLY = {"opacus", "opendp", "dp_accounting"}
-LAZY_ONLY = {"sdv", "ctgan", "transformers", "peft", "ray", "mbi", "jax"}  # optional, slow to import, or not free
+# optional, slow to import, or not free
+LAZY_ONLY = {"sdv", "ctgan", "transformers", "peft", "ray", "mbi", "jax", "polars", "duckdb", "sqlalchemy"}
 DRAWERS = {"util", "utils", "helper", "helpers", "common", "misc", "tools", "shared"}
 LONGEST = 400  # lines; most files stay under 300
 
