@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from tabsynth.privacy.ledger import Ledger
 FPRS = tuple(float(fpr) for fpr in np.round(np.logspace(-4, 0, 49), 8))  # twelve to a decade
 ALLOWED_EVERY = 4  # each of the budget's points takes a tenth of a second, and its curve is smooth
 LEVEL = 0.95  # of each interval alone
-MEMBERSHIP = (MembershipAUC, MembershipTPR, MembershipAdvantage)
+Membership = MembershipAUC | MembershipTPR | MembershipAdvantage
 NOT_DRAWN = "it was not asked for"
 
 
@@ -51,9 +52,9 @@ def measure_curves(
     attacking, mixing = rng.spawn(2)
     told = progress or (lambda _: None)
     found = not_measured()
-    if any(isinstance(check.metric, MEMBERSHIP) for check in policy):
+    if any(isinstance(check.metric, Membership) for check in policy):
         told("roc_curves")
-        found["attacks"] = _kept(found["attacks"], lambda: {"groups": _groups(evidence, policy, attacking, ledger)})
+        found["attacks"] = _attacks(evidence, policy, attacking, ledger)
     else:
         found["attacks"]["why_not"] = "no check of membership was asked for"
     if any(check.metric.tier == "utility" for check in policy):
@@ -74,23 +75,35 @@ def _kept(empty: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> di
         return {**empty, "why_not": f"the measurement crashed ({type(error).__name__})"}
 
 
-def _groups(
+def _attacks(
     evidence: Evidence, policy: Sequence[Check], rng: np.random.Generator, ledger: Ledger | None
-) -> list[dict[str, Any]]:
-    """Return one panel for random rows and one for the most exposed tenth, where checks ask for either."""
-    metrics = [check.metric for check in policy if isinstance(check.metric, MEMBERSHIP)]
-    found = []
+) -> dict[str, Any]:
+    """Return a panel of attacks on random rows and one on the most exposed tenth, where checks ask for either."""
+    metrics = [check.metric for check in policy if isinstance(check.metric, Membership)]
+    found: dict[str, Any] = {"why_not": "", "groups": []}
     for exposed in (False, True):
-        asked = [metric for metric in metrics if metric.exposed is exposed]
-        if not asked:
-            continue
-        attacks = list(dict.fromkeys(name for metric in asked for name in metric.attacks))
-        queries = max(metric.queries for metric in asked)
-        drawn = panel(evidence, rng, attacks=attacks, exposed=exposed, queries=queries, level=LEVEL)
-        allowed = [] if exposed or ledger is None or not ledger.private else _allowed(ledger)
-        sizes = {"members": len(drawn[0].members), "others": len(drawn[0].others)}
-        found.append({"exposed": exposed, **sizes, "allowed": allowed, "curves": [_curve(one) for one in drawn]})
+        if asked := [metric for metric in metrics if metric.exposed is exposed]:
+            budget = ledger if ledger is not None and ledger.private and not exposed else None
+            one = _kept({}, partial(_group, evidence, asked, rng, budget))
+            found["why_not"] = found["why_not"] or one.pop("why_not")
+            found["groups"] += [one] if one else []
     return found
+
+
+def _group(
+    evidence: Evidence, asked: Sequence[Membership], rng: np.random.Generator, ledger: Ledger | None
+) -> dict[str, Any]:
+    """Return every attack that one of the metrics makes, on as many rows as any of them asks for."""
+    attacks = list(dict.fromkeys(name for metric in asked for name in metric.attacks))
+    queries, exposed = max(metric.queries for metric in asked), asked[0].exposed
+    drawn = panel(evidence, rng, attacks=attacks, exposed=exposed, queries=queries, level=LEVEL)
+    return {
+        "exposed": exposed,
+        "members": len(drawn[0].members),
+        "others": len(drawn[0].others),
+        "allowed": [] if ledger is None else _allowed(ledger),
+        "curves": [_curve(one) for one in drawn],
+    }
 
 
 def _curve(attack: Attacked) -> dict[str, Any]:

@@ -1,87 +1,161 @@
-"""The pages in a real browser: they are drawn, nothing is complained of, and they fit a phone."""
+"""The pages in a real browser: drawn, printed, readable on a phone, complained of by nothing and open to everyone."""
 
-import json
-import re
-import shutil
-import struct
-import subprocess
-from html import escape, unescape
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from chromium import PROGRAM, Chromium
+from dp_accounting import GaussianDpEvent
 from test_comparison import TABLES
-from test_page import CHINESE, SCHEMA, VERDICTS, frame
+from test_page import CHINESE, VERDICTS
 
+from tabsynth.audit.claim import Claim
+from tabsynth.audit.result import Attack, AuditResult, Bound
 from tabsynth.metrics.evidence import Evidence
-from tabsynth.report import build_report
+from tabsynth.metrics.mixing import mixing_curve
+from tabsynth.policy import parse_policy
+from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.report import build_report, measure_curves
+from tabsynth.report.audit_page import audit_report
+from tabsynth.report.canaries import read_audit
 from tabsynth.report.comparison import compare
+from tabsynth.schema import Column, Schema
+from tabsynth.synthesizers.independent import Independent
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LARGEST = 5e6  # bytes of a page
-PHONE = 390
+PHONE, DESK = 390, 1100
+AXE = find_spec("axe_playwright_python")
+POLICY = parse_policy(
+    "checks: [{metric: membership_auc, at_most: 1, settings: {exposed: true}}, {metric: membership_tpr, at_most: 1}, "
+    "{metric: tstr, at_least: 0, settings: {learner: linear}}]",
+    "test",
+)
+CITY, PAY, DAY, KIND = "城市", "收入（元）", "就诊时间", "类别"
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="No Chromium is installed.")
+AUDITED = AuditResult(
+    "independent",
+    Claim(2.0, 1e-6, 0.5),
+    (Bound("距离", "one run", "nothing", 0.4, 0.3, 2.0), Bound("critic", "one run", "nothing", 3.0, 2.5, 2.0)),
+    (Attack("距离", 0.6, 0.02, ((0.0, 0.0), (0.5, 0.6), (1.0, 1.0))),),
+    400,
+    2,
+    0.95,
+)
+PAGES = ("report", "comparison", "audit")
+
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None, reason="No Chromium is installed, so no page was opened: apt-get install chromium"
+)
 
 
-def browse(folder, html, *flags):
-    """Open a page without a head and return (standard output, what stood in the console)."""
-    (folder / "page.html").write_text(html, encoding="utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
-    command += [f"--user-data-dir={folder / 'profile'}", "--timeout=30000", *flags, (folder / "page.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    return done.stdout, re.findall(r"CONSOLE[^\]]*\] (.*)", done.stderr)
+def people(seed: int, rows: int = 900) -> pd.DataFrame:
+    """Return rows of a table whose names and categories are Chinese."""
+    rng = np.random.default_rng(seed)
+    pay = rng.lognormal(9, 1, rows).round(2)
+    kind = np.select([pay > 20_000, pay > 8_000], ["高收入", "中等收入"], "低收入")
+    city = rng.choice(["北京市海淀区", "上海市", "广州市", "内蒙古自治区呼和浩特市"], rows)
+    moments = pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.integers(0, 200 * 24, rows), unit="h")
+    table = pd.DataFrame({CITY: city, PAY: pay, DAY: moments, KIND: kind})
+    return table.mask(rng.random(table.shape) < [[0.1, 0, 0, 0]])
 
 
-def shoot(folder, html, width=1100, height=1500):
-    """Take a picture of a page and return (its PNG, what stood in the console)."""
-    picture = folder / "page.png"
-    _, said = browse(folder, html, f"--window-size={width},{height}", f"--screenshot={picture}")
-    png = picture.read_bytes()
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert struct.unpack(">II", png[16:24]) == (width, height)
-    return png, said
+SCHEMA = Schema(
+    (
+        Column(CITY, "categorical", nullable=True),
+        Column(PAY, "float", decimals=2),
+        Column(DAY, "datetime"),
+        Column(KIND, "categorical", roles=("target",)),
+    )
+)
 
 
 @pytest.fixture(scope="module")
-def pages():
-    rng = np.random.default_rng(0)
-    report = build_report(VERDICTS, Evidence(SCHEMA, frame(rng, 500), frame(rng, 300), frame(rng, 400)), title=CHINESE)
-    return {"report": report.html, "comparison": compare(TABLES, train=500, holdout=300, title=CHINESE).html}
+def pages(tmp_path_factory):
+    ledger = Ledger(Budget(1.0, 1e-6))
+    ledger.spend_rest(GaussianDpEvent, why="边际分布")
+    evidence = Evidence(SCHEMA, people(0), people(1), people(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tabsynth.report.curves.mixing_curve", partial(mixing_curve, learner="linear", repeats=1))
+        curves = measure_curves(evidence, POLICY, np.random.default_rng(0), ledger)
+    assert len(curves["attacks"]["groups"]) == 2
+    assert curves["mixing"]["points"]
+    attacked = audit_report(AUDITED, CHINESE, synthesizer=Independent(), budget=Budget(2.0, 1e-6))
+    canary = read_audit(attacked.write(tmp_path_factory.mktemp("audits") / "attacked"))
+    report = build_report(VERDICTS, evidence, ledger=ledger, title=CHINESE, curves=curves, canary=canary)
+    compared = compare(TABLES, train=500, holdout=300, title=CHINESE)
+    return {"report": report.html, "comparison": compared.html, "audit": attacked.html}
 
 
-@pytest.mark.parametrize("name", ["report", "comparison"])
-def test_a_page_is_drawn_without_a_complaint(pages, tmp_path, name):
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Chromium(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_is_drawn_without_a_complaint(pages, browser, tmp_path, name, scheme):
     assert CHINESE in pages[name]
     assert len(pages[name].encode()) < LARGEST
-    png, said = shoot(tmp_path, pages[name])
-    assert said == []
-    empty, _ = shoot(tmp_path, "<html lang=en><title>empty</title></html>")
-    assert len(png) > 5 * len(empty)
+    assert browser.open(pages[name], tmp_path / "page.html", scheme=scheme) == []
+    paper = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, paper.strip("rgb()").split(","))) > 600) is (scheme == "light")
+    drawn = browser.picture()
+    browser.open("<html lang=en><title>empty</title></html>", tmp_path / "empty.html")
+    assert len(drawn) > 5 * len(browser.picture())
 
 
-def test_a_complaint_would_be_seen(pages, tmp_path):
+def test_a_complaint_would_be_seen(pages, browser, tmp_path):
     planted = pages["report"].replace("</main>", '<img alt="" src="https://a.example/b.png"></main>')
-    _, said = shoot(tmp_path, planted)
-    assert len(said) == 1
-    assert "Content Security Policy" in said[0]
+    (said,) = browser.open(planted, tmp_path / "page.html")
+    assert "Content Security Policy" in said
 
 
-def test_the_pages_fit_a_phone(pages, tmp_path):
-    wide = "<!doctype html><html><body><div style='width:900px'>wide</div></body></html>"
-    framed = "".join(
-        f'<iframe id="{name}" width="{PHONE}" height="800" srcdoc="{escape(html)}"></iframe>'
-        for name, html in (pages | {"wide": wide}).items()
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_a_phone_and_paper(pages, browser, tmp_path, name):
+    wide = "<!doctype html><meta name=viewport content='width=device-width'><div style='width:900px'>wide</div>"
+    browser.open(wide, tmp_path / "wide.html", PHONE)
+    assert browser.run("document.documentElement.scrollWidth") >= 900  # the measure can tell
+    browser.open(pages[name], tmp_path / "page.html", PHONE)
+    assert browser.run("document.documentElement.scrollWidth") <= PHONE
+    assert browser.run("document.documentElement.scrollHeight") > 1200
+    small = (
+        "[...document.querySelectorAll('p, td, h4')].filter(e => parseFloat(getComputedStyle(e).fontSize) < 12).length"
     )
-    measure = (
-        "onload = () => { const found = {}; for (const f of document.querySelectorAll('iframe'))"
-        " { const d = f.contentDocument.documentElement; found[f.id] = [d.scrollWidth, d.scrollHeight]; }"
-        " document.body.innerHTML = '<pre>' + JSON.stringify(found) + '</pre>'; };"
-    )
-    page = f"<!doctype html><html><body>{framed}<script>{measure}</script></body></html>"
-    out, _ = browse(tmp_path, page, "--dump-dom")
-    found = json.loads(unescape(re.search(r"<pre>(.*?)</pre>", out)[1]))
-    assert found["wide"][0] >= 900  # the measure can tell
-    for name in pages:
-        width, height = found[name]
-        assert width <= PHONE, name
-        assert height > 2000, name
+    assert browser.run(small) == 0
+    browser.open(pages[name], tmp_path / "page.html", DESK, scheme="dark", media="print")
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.print().startswith(b"%PDF")
+
+
+AUDIT = """axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(
+  v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 150) + ' ' + n.failureSummary).slice(0, 3).join(' | ')))"""
+
+
+needs_axe = pytest.mark.skipif(AXE is None, reason="No axe, so nobody looked: pip install axe-playwright-python")
+
+
+@needs_axe
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("view", [(DESK, "light"), (DESK, "dark"), (PHONE, "light")], ids=str)
+def test_axe_finds_no_barrier(pages, browser, tmp_path, name, view):
+    browser.open(pages[name], tmp_path / "page.html", *view)
+    assert barriers(browser) == []
+
+
+@needs_axe
+def test_axe_would_find_a_barrier(pages, browser, tmp_path):
+    planted = pages["report"].replace("--soft: #565b62", "--soft: #c6cbd2").replace('<html lang="en">', "<html>")
+    browser.open(planted, tmp_path / "page.html")
+    assert {found.split(":")[0] for found in barriers(browser)} == {"color-contrast", "html-has-lang"}
+
+
+def barriers(browser: Chromium) -> list[str]:
+    """Return what axe finds on the page that is open: each rule with the first three places."""
+    axe = (Path(AXE.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+    browser.run(f"{axe}; 1")
+    return browser.run(AUDIT)

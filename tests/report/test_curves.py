@@ -63,7 +63,7 @@ def measured(rows, policy=POLICY, ledger=None, holdout=True, schema=SCHEMA):
 def quick():
     """The curve of a linear model, once: it is the report that is tested here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tabsynth.report.curves.mixing_curve", partial(mixing_curve, learner="logistic", repeats=1))
+        patch.setattr("tabsynth.report.curves.mixing_curve", partial(mixing_curve, learner="linear", repeats=1))
         yield
 
 
@@ -136,10 +136,18 @@ def test_the_pages_say_what_they_lack_and_why(fresh, monkeypatch):
     evidence, curves = measured(people(2), holdout=False)
     page = Page(build_report((), evidence, curves=curves).html)
     assert page.text.count("Not drawn. It needs a holdout") == 2
-    monkeypatch.setattr("tabsynth.report.curves.panel", lambda *_, **__: 1 / 0)
-    crashed = measured(people(2))[1]
+    with monkeypatch.context() as broken_panel:
+        broken_panel.setattr("tabsynth.report.curves.panel", lambda *_, **__: 1 / 0)
+        crashed = measured(people(2))[1]
     assert crashed["attacks"]["why_not"] == "the measurement crashed (ZeroDivisionError)"
     assert crashed["mixing"]["points"]
+    small = Evidence(SCHEMA, people(0, 400), people(1), people(2))
+    part = measure_curves(small, POLICY + EXPOSED, np.random.default_rng(0))["attacks"]
+    assert [group["exposed"] for group in part["groups"]] == [False]
+    assert (
+        "Some attacks are not drawn. The most exposed tenth"
+        in Page(build_report((), small, curves=curves | {"attacks": part}).html).text
+    )
     whole = build_report((), fresh[0], curves=fresh[1])
     jsonschema.validate(whole.to_dict(), json_schema())
     text = Page(whole.html).text
