@@ -1,4 +1,4 @@
-"""Raw columns in canonical form, and canonical numbers on the real axis.
+"""Raw columns in canonical form.
 
 A value that breaks a rule of its column is refused by the rule; no message quotes it.
 """
@@ -14,10 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tabsynth.canonical import from_axis, in_zone, to_axis
+from tabsynth.columns.times import UNITS, is_number, seconds_of
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable
 from tabsynth.schema import Column, Kind
 
+__all__ = ["convert", "from_axis", "to_axis"]
+
+LONGEST = 2.0**53 / 1e6  # seconds that are exact to the microsecond
 TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
 
@@ -82,15 +87,45 @@ def _float(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) ->
 
 
 def _datetime(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    if pa.types.is_duration(values.type) or pa.types.is_time(values.type):
+        raise _BrokenRule("a duration or a time of day is no moment")
     if pa.types.is_temporal(values.type):
-        moments = pd.Series(values.to_pandas())
-        moments = pd.to_datetime(moments, utc=True).dt.tz_localize(None)
-        return moments.astype("datetime64[s]")
-    text = _without_missing(_text(values), missing)
-    moments = pd.to_datetime(text.to_pandas(), format=column.time_format, errors="coerce", utc=True)
-    if int(moments.isna().sum()) > text.null_count:
-        raise _BrokenRule(f"a value does not follow the format {column.time_format!r}")
-    return pd.Series(moments.dt.tz_localize(None).astype("datetime64[s]"))
+        aware = pa.types.is_timestamp(values.type) and values.type.tz is not None
+        moments = pd.to_datetime(pd.Series(values.to_pandas()), utc=aware)
+    else:
+        text = _without_missing(_text(values), missing)
+        aware = "%z" in column.time_format
+        moments = pd.to_datetime(text.to_pandas(), format=column.time_format, errors="coerce", utc=aware)
+        if int(moments.isna().sum()) > text.null_count:
+            raise _BrokenRule(f"a value does not follow the format {column.time_format!r}")
+    return in_zone(pd.Series(moments).dt.as_unit("s"), column.timezone)
+
+
+def _duration(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    """Read durations to the microsecond: timedeltas, texts, or numbers where their unit is declared."""
+    if pa.types.is_duration(values.type):
+        return pd.Series(values.cast(pa.duration("us"), safe=False).to_pandas()).astype("timedelta64[us]")
+    if pa.types.is_date(values.type) or pa.types.is_timestamp(values.type) or pa.types.is_boolean(values.type):
+        raise _BrokenRule("a value is no duration")
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        if column.unit is None:
+            raise _BrokenRule("a number is a duration only where its unit is declared")
+        return _from_seconds(_numbers(values, missing) * UNITS[column.unit], column)
+    encoded = _without_missing(_text(values), missing).combine_chunks().dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    if column.unit is None and any(map(is_number, found)):
+        raise _BrokenRule("a number is a duration only where its unit is declared")
+    try:
+        seconds = np.array([*(seconds_of(text, column.unit) for text in found), np.nan])
+    except ValueError:
+        raise _BrokenRule("a value is no duration (1:30:00, PT90M, 2 days, or a number of a declared unit)") from None
+    return _from_seconds(seconds[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)], column)
+
+
+def _from_seconds(seconds: NDArray[np.float64], column: Column) -> pd.Series:
+    if np.nanmax(np.abs(seconds), initial=0.0) > LONGEST:
+        raise _BrokenRule("a value is longer than durations are exact (285 years)")
+    return from_axis(seconds, column)
 
 
 CONVERT: dict[Kind, Callable[[pa.ChunkedArray, Column, tuple[str, ...]], pd.Series]] = {
@@ -99,6 +134,7 @@ CONVERT: dict[Kind, Callable[[pa.ChunkedArray, Column, tuple[str, ...]], pd.Seri
     "integer": _integer,
     "float": _float,
     "datetime": _datetime,
+    "duration": _duration,
 }
 
 
@@ -126,7 +162,7 @@ def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
         whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
         values = values.cast(pa.int64()) if whole else values
     if pa.types.is_duration(values.type):
-        raise _BrokenRule("durations have no kind here; give them as numbers")
+        raise _BrokenRule("a value is a duration; declare the kind duration")
     if pa.types.is_boolean(values.type):
         return pc.if_else(values, "True", "False")
     return pc.utf8_trim_whitespace(values.cast(pa.string()))
@@ -152,22 +188,3 @@ def _check_domain(series: pd.Series, column: Column) -> None:
         if np.nanmin(axis, initial=np.inf) < low - slack or np.nanmax(axis, initial=-np.inf) > high + slack:
             shown = column.to_dict()["bounds"]
             raise _BrokenRule(f"a value is outside the declared bounds [{shown[0]}, {shown[1]}]")
-
-
-def to_axis(series: pd.Series, column: Column) -> NDArray[np.float64]:
-    """Place a canonical numeric column on the real axis: shape (n,), NaN where missing, datetimes in seconds."""
-    if column.kind == "datetime":
-        seconds = series.to_numpy().astype("datetime64[s]").astype(np.int64).astype(np.float64)
-        return np.where(series.isna(), np.nan, seconds)
-    return series.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def from_axis(axis: NDArray[np.float64], column: Column) -> pd.Series:
-    """Turn axis values back into the canonical form of a numeric column, the inverse of `to_axis`."""
-    if column.kind == "datetime":
-        missing = np.isnan(axis)
-        moments = np.where(missing, 0, axis).astype(np.int64).astype("datetime64[s]")
-        moments[missing] = np.datetime64("NaT")
-        return pd.Series(moments, name=column.name)
-    series = pd.Series(axis, name=column.name)
-    return series.astype("Int64") if column.kind == "integer" else series

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
+from tabsynth.columns.times import WEEK, zone_of
 from tabsynth.conversion import convert, to_axis
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable, read_raw
-from tabsynth.schema import Column, Kind, Schema
+from tabsynth.schema import MISSING_TEXTS, Column, Kind, Schema
 
 MARK = "# read from data: keeping this line publishes it"
 HEADER = """\
@@ -21,7 +25,11 @@ HEADER = """\
 # something about the private rows. Replace what should not be known by facts of your own (a codebook, a form's limits)
 # or delete the line and let discovery pay for it (--discover).
 """
-TIME_FORMATS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d")
+TIME_FORMATS = (
+    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%z",
+    "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M",
+)  # fmt: skip
+DURATION_FORMS = {"clock": re.compile(r"-?\d+:\d\d(:\d\d(\.\d+)?)?"), "iso": re.compile(r"-?P[\dDTHMSW.,]+")}
 MOST_CATEGORIES = 10_000
 MOST_DECIMALS = 6
 IDENTIFIER_NAME = re.compile(r"(^|[^a-z])(id|ids|uuid|guid|ssn|iban)$|Id$|ID$")
@@ -46,10 +54,9 @@ class Draft:
 
     def kinds(self) -> Schema:
         """Return names and kinds alone, which are then published; every domain is left to discovery."""
-        bare = (
-            Column(column.name, column.kind, roles=column.roles, nullable=None, format=column.format)
-            for column in self.schema
-        )
+        nothing: dict[str, Any] = dict.fromkeys(("nullable", "categories", "bounds", "decimals"))
+        weeks: dict[str, Any] = {"datetime": {"cycle": "week"}}  # not only where the data span some
+        bare = (replace(column, **nothing, **weeks.get(column.kind, {})) for column in self.schema)
         return Schema(tuple(bare))
 
 
@@ -69,7 +76,7 @@ def draft(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> Draft:
 
 def _draft_column(raw: RawTable, name: str) -> Column:
     """Return the first kind that every value fits, with the domain that the values span."""
-    for column in _candidates(name):
+    for column in _candidates(raw, name):
         try:
             series = convert(raw, column, Schema((column,)).missing, check_domain=False)
         except TableError:
@@ -82,11 +89,46 @@ def _draft_column(raw: RawTable, name: str) -> Column:
     raise TableError(f"{raw.label}: column {name!r}: its kind cannot be told; declare it by hand.")
 
 
-def _candidates(name: str) -> list[Column]:
+def _candidates(raw: RawTable, name: str) -> list[Column]:
     """List the kinds to try, the narrowest first."""
+    category = Column(name, "categorical", nullable=True)
+    kind = raw.columns.column(name).type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return [_moments(raw, name)]
+    if pa.types.is_duration(kind) or (form := _duration_form(raw, name)) is not None:
+        form = None if pa.types.is_duration(kind) else form
+        return [Column(name, "duration", nullable=True, format=None if form == "clock" else form), category]
     kinds: tuple[Kind, ...] = ("boolean", "integer", "float")
     dates = [Column(name, "datetime", nullable=True, format=form) for form in TIME_FORMATS]
-    return [*(Column(name, kind, nullable=True) for kind in kinds), *dates, Column(name, "categorical", nullable=True)]
+    return [*(Column(name, kind, nullable=True) for kind in kinds), *dates, category]
+
+
+def _moments(raw: RawTable, name: str) -> Column:
+    """Return a column of moments as their type has them: days, or seconds in the zone that it names, if it does."""
+    values = raw.columns.column(name)
+    zone = getattr(values.type, "tz", None)
+    days = pa.types.is_date(values.type) or pc.all(pc.equal(pc.floor_temporal(values, unit="day"), values)).as_py()
+    if days and zone is None:
+        return Column(name, "datetime", nullable=True, format=TIME_FORMATS[0])
+    return Column(name, "datetime", nullable=True, format=TIME_FORMATS[1], timezone=_known_zone(zone))
+
+
+def _known_zone(zone: str | None) -> str | None:
+    """Return a zone by its name; a mere offset from UTC is none, its moments become UTC's."""
+    try:
+        return None if zone is None else zone_of(zone).key
+    except ValueError:
+        return "UTC"
+
+
+def _duration_form(raw: RawTable, name: str) -> str | None:
+    """Return the form that all texts of a column have as durations, None when they are none."""
+    values = raw.columns.column(name)
+    if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
+        return None
+    texts = [text for text in pc.unique(values).to_pylist() if text is not None and text.strip() not in MISSING_TEXTS]
+    forms = (form for form, shape in DURATION_FORMS.items() if texts and all(map(shape.fullmatch, texts)))
+    return next(forms, None)
 
 
 def _is_truth(raw: RawTable, name: str) -> bool:
@@ -108,8 +150,10 @@ def _with_domain(column: Column, series: pd.Series) -> Column:
     if not column.numeric:
         return column
     axis = to_axis(present, column)
-    if column.kind == "float":
+    if column.kind in ("float", "duration"):
         column = replace(column, decimals=_decimals(axis))
+    if column.kind == "datetime" and float(axis.max() - axis.min()) > WEEK:
+        column = replace(column, cycle="week")  # else hours and weekdays are lost
     return replace(column, bounds=(float(axis.min()), float(axis.max())))
 
 

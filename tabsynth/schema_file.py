@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from tabsynth.columns import times
 from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum
 from tabsynth.errors import SchemaError
 from tabsynth.schema import KINDS, ROLES, Schema
@@ -60,6 +61,10 @@ def json_schema() -> dict[str, Any]:
             "decimals": {"type": "integer", "minimum": 0, "maximum": 15},
             "format": {"type": "string"},
             "bins": {"type": "array", "items": value, "minItems": 2},
+            "unit": {"enum": list(times.UNITS)},
+            "timezone": {"type": "string"},
+            "cycle": {"enum": list(times.CYCLES)},
+            "rhythm": {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 7},
         },
     }
     return {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tabsynth import _check
+from tabsynth.columns.times import UNITS
 from tabsynth.errors import SchemaError
 from tabsynth.schema import Column, Kind, Role, Schema
 
@@ -151,13 +152,16 @@ def _described(column: Column, version: str) -> dict[str, Any]:
     """Describe one column in SDV's words."""
     if not column.modelled:
         return {"sdtype": "id"}
-    described: dict[str, Any] = {"sdtype": "numerical" if column.kind in ("integer", "float") else column.kind}
+    if column.kind == "duration" and column.unit is None:
+        return {"sdtype": "unknown"}  # SDV has no kind for texts such as 1:30:00
+    numbers = ("integer", "float", "duration")
+    described: dict[str, Any] = {"sdtype": "numerical" if column.kind in numbers else column.kind}
     if column.kind == "datetime":
         described["datetime_format"] = column.time_format
     if version == "V1":
         number = {"integer": "Int64", "float": "Float"}.get(column.kind)
         return described | ({} if number is None else {"computer_representation": number})
-    decimals = 0 if column.kind == "integer" else column.decimals
+    decimals = column.decimals if column.kind == "float" else column.decimals or 0
     facts: dict[str, Any] = {"range_is_nullable": column.nullable, "decimal_places": decimals}
     if column.categories is not None:
         facts["range_values"] = list(column.categories)
@@ -170,4 +174,6 @@ def _end(column: Column, bound: float) -> Any:
     """Return one end of a range as SDV writes it."""
     if column.kind == "datetime":
         return datetime.fromtimestamp(bound, UTC).strftime(column.time_format)
+    if column.kind == "duration":
+        return bound / UNITS[column.unit or "s"]
     return int(bound) if column.kind == "integer" else bound

@@ -29,7 +29,28 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
         ["1970-01-02", "1970-01-01", "NA"],
         Column("a", "datetime", bounds=(0, 86400), format="%Y-%m-%d", nullable=True),
     ),
-    "German dates": (["02.01.1970", "31.01.1970"], Column("a", "datetime", bounds=(86400, 2592000), format="%d.%m.%Y")),
+    "German dates": (
+        ["02.01.1970", "31.01.1970"],
+        Column("a", "datetime", bounds=(86400, 2592000), format="%d.%m.%Y", cycle="week"),
+    ),
+    "minutes": (
+        ["1970-01-01 00:07", "NA"],
+        Column("a", "datetime", bounds=(420, 420), format="%Y-%m-%d %H:%M", nullable=True),
+    ),
+    "moments of a zone": (
+        pd.to_datetime(["1970-01-01 00:00:07", "1970-01-01 00:01:00"]).tz_localize("UTC").tz_convert("Asia/Tokyo"),
+        Column("a", "datetime", bounds=(7, 60), format="%Y-%m-%d %H:%M:%S", timezone="Asia/Tokyo"),
+    ),
+    "days as moments": (
+        pd.to_datetime(["1970-01-02", "1970-01-01"]),
+        Column("a", "datetime", bounds=(0, 86400), format="%Y-%m-%d"),
+    ),
+    "timedeltas": (pd.to_timedelta([5, 7.5], unit="s"), Column("a", "duration", bounds=(5, 7.5), decimals=1)),
+    "clocks": (["1:30:00", "26:00"], Column("a", "duration", bounds=(5400, 93600), decimals=0)),
+    "ISO durations": (
+        ["PT1H30M", "NA"],
+        Column("a", "duration", bounds=(5400, 5400), decimals=0, format="iso", nullable=True),
+    ),
     "times": (
         ["1970-01-01 00:00:07", "1970-01-01 00:01:00"],
         Column("a", "datetime", bounds=(7, 60), format="%Y-%m-%d %H:%M:%S"),

@@ -49,7 +49,7 @@ finite = st.floats(-1e12, 1e12, allow_nan=False)
 
 @st.composite
 def columns(draw, name):
-    kind = draw(st.sampled_from(["categorical", "boolean", "integer", "float", "datetime"]))
+    kind = draw(st.sampled_from(["categorical", "boolean", "integer", "float", "datetime", "duration"]))
     facts = {"nullable": draw(st.sampled_from([True, False, None]))}
     if kind == "categorical":
         facts["categories"] = draw(st.none() | st.lists(texts, min_size=1, max_size=5, unique=True).map(tuple))
@@ -65,6 +65,14 @@ def columns(draw, name):
         facts["decimals"] = draw(st.none() | st.integers(0, 15))
     if kind == "datetime":
         facts["format"] = draw(st.sampled_from([None, "%d/%m/%Y", "%Y-%m-%d %H:%M:%S"]))
+        facts["cycle"] = draw(st.sampled_from([None, "week"]))
+        if facts["format"] is not None and "%H" in facts["format"]:
+            facts["timezone"] = draw(st.sampled_from([None, "Europe/Berlin", "UTC"]))
+        if facts["cycle"] is not None and draw(st.booleans()):
+            facts["rhythm"] = tuple(range(168 if "%H" in (facts["format"] or "") else 7))
+    if kind == "duration":
+        facts["unit"] = draw(st.sampled_from([None, "ms", "min", "d"]))
+        facts["format"] = draw(st.sampled_from([None, "iso"])) if facts["unit"] is None else None
     return Column(name, kind, roles=draw(st.sampled_from([(), ("sensitive",)])), **facts)
 
 
@@ -188,7 +196,7 @@ WRONG_COLUMNS = {
     "decimals of a count": ({"kind": "integer", "decimals": 2}, "'bad': decimals belong to a float column"),
     "too many decimals": (
         {"kind": "float", "decimals": 16},
-        "'bad': decimals belong to a float column and lie",
+        "'bad': decimals belong to a float column or a duration and lie",
     ),
     "broken decimals": ({"kind": "float", "decimals": 1.5}, "'bad': decimals must be a whole number"),
     "format of a number": ({"kind": "float", "format": "%Y"}, "'bad': format belongs to a datetime column"),
@@ -314,7 +322,10 @@ def test_undeclared_lists_each_missing_fact_of_the_modelled_columns():
         (Column("x", "float", decimals=2), 0.01),
         (Column("x", "datetime"), DAY),
         (Column("x", "datetime", format="%d/%m/%Y"), DAY),
-        (Column("x", "datetime", format="%Y-%m-%d %H:%M"), 1.0),
+        (Column("x", "datetime", format="%Y-%m-%d %H:%M"), 60.0),
+        (Column("x", "datetime", format="%H h, %d.%m.%y"), 3600.0),
+        (Column("x", "duration"), 1.0),
+        (Column("x", "duration", unit="min", decimals=1), 6.0),
         (Column("x", "datetime", format="%c"), 1.0),
     ],
 )

@@ -136,7 +136,7 @@ def _numbers(column: Column, known: pd.Series, odd: NDArray[np.bool_], rng: np.r
         ends = np.where(rng.random(len(odd)) < 0.5, low, high)
     values = np.where(odd, ends, values)
     step = DAY if column.kind == "datetime" and column.step == DAY else column.step
-    stepped = values if step == 0 else np.round(low + np.round((values - low) / step) * step, column.decimals or 0)
+    stepped = values if step == 0 else np.round(low + np.round((values - low) / step) * step, column.digits or 0)
     return stepped if column.bounds is None else np.clip(stepped, low, high)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tabsynth.constraints.rule import CONTRADICTS, Columns, Described, Domain, Mask, Values, listed, numbers_of, wrong
 
+TIMES = ("datetime", "duration")
 TRUE: tuple[Domain, ...] = (frozenset({"True"}), (1, 1))
 FALSE: tuple[Domain, ...] = (frozenset({"False"}), (0, 0))
 
@@ -42,10 +43,10 @@ class Inequality:
         return f"{self.low!r} {'<' if self.strict else '<='} {self.high!r}"
 
     def check(self, columns: Columns) -> None:
-        """Raise SchemaError unless both columns are numbers, or both are datetimes."""
-        kinds = {columns[name].kind == "datetime" for name in self.over}
+        """Raise SchemaError unless both columns are numbers, both datetimes, or both durations."""
+        kinds = {columns[name].kind if columns[name].kind in TIMES else "number" for name in self.over}
         if len(kinds) > 1 or not all(columns[name].numeric for name in self.over):
-            raise wrong(self, "both columns must be numbers, or both datetimes")
+            raise wrong(self, "both columns must be numbers, or both datetimes, or both durations")
 
     def narrowed(self, domains: Mapping[str, Domain], columns: Columns) -> dict[str, Domain]:
         """Return bounds that leave the other column room."""
@@ -58,7 +59,7 @@ class Inequality:
 
     def broken(self, frame: pd.DataFrame, columns: Columns) -> Mask:
         """Return which rows have the larger value on the wrong side."""
-        low, high = frame[self.low], frame[self.high]
+        low, high = _without_zone(frame[self.low]), _without_zone(frame[self.high])
         wrong_side = (low >= high) if self.strict else (low > high)
         return np.asarray(wrong_side.fillna(False), dtype=bool)
 
@@ -194,3 +195,8 @@ def _bounds(domains: Mapping[str, Domain], name: str) -> tuple[float, float]:
 def _finite(domains: dict[str, Domain]) -> dict[str, Domain]:
     """Return the domains that say something: both bounds finite."""
     return {name: pair for name, pair in domains.items() if all(map(math.isfinite, map(float, pair)))}
+
+
+def _without_zone(series: pd.Series) -> pd.Series:
+    """Return moments as in UTC, by which those of different zones are compared, and anything else as it is."""
+    return pd.Series(series.dt.tz_convert(None)) if isinstance(series.dtype, pd.DatetimeTZDtype) else series

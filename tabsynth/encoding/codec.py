@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.conversion import from_axis, to_axis
+from tabsynth.encoding.warping import warp_of
 from tabsynth.errors import SchemaError
 from tabsynth.schema import OTHER, Column
 
@@ -39,6 +40,8 @@ class Codec:
         missing = self.column.undeclared()
         if self.column.numeric and self.column.bins is None:
             missing = (*missing, "bins")
+        if self.column.cycle is not None and self.column.rhythm is None:
+            missing = (*missing, "rhythm")
         if missing:
             raise SchemaError(
                 f"Column {self.column.name!r}: {missing[0]} must be declared or discovered before encoding."
@@ -93,7 +96,7 @@ class Codec:
         axis = self._snapped(to_axis(series, self.column))
         low, width = self._bin(tokens)
         # the middle of a step, so that decoding does not depend on how a float rounds
-        place = (axis + self.column.step / 2 - low) / width
+        place = (self._measured(axis + self.column.step / 2) - low) / width
         return np.where(np.isnan(place), 0.5, np.clip(place, 0.0, LAST_PLACE)).astype(np.float32)
 
     def decode(self, tokens: NDArray[np.int32], offsets: NDArray[np.float32]) -> pd.Series:
@@ -101,7 +104,7 @@ class Codec:
         if not self.column.numeric:
             return self._decode_levels(tokens)
         low, width = self._bin(tokens)
-        axis = self._stepped(low + offsets.astype(np.float64) * width)
+        axis = self._stepped(self._placed(low + offsets.astype(np.float64) * width))
         spike = self._spikes()[np.minimum(tokens, self.values - 1)]
         axis = np.clip(np.where(np.isnan(spike), axis, spike), *(self.column.bounds or (-np.inf, np.inf)))
         return from_axis(np.where(tokens == self.values, np.nan, axis), self.column)
@@ -120,7 +123,9 @@ class Codec:
             end = edges[0] + (np.floor((high - edges[0]) / step + 1e-9) + 1) * step
         start = edges[0] if low <= bounds[0] else start  # values beyond the bounds are decoded as the bounds
         end = edges[-1] if high >= bounds[1] else end
-        places = np.clip((np.array([[start], [end]]) - edges[:-1]) / np.diff(edges), 0.0, 1.0)
+        measured = self._measured(edges)
+        ends = self._measured(np.array([[start], [end]], np.float64))
+        places = np.clip((ends - measured[:-1]) / np.diff(measured), 0.0, 1.0)
         spike = self._spikes()
         held = (spike >= low) & (spike <= high)
         places = np.where(np.isnan(spike), places, np.stack([np.zeros_like(spike), held]))
@@ -141,9 +146,19 @@ class Codec:
         return np.asarray(self.column.bins, np.float64)
 
     def _bin(self, tokens: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return lower edge and width of every token's bin; missing takes the last bin's."""
-        edges, place = self._edges(), np.minimum(tokens, self.values - 1)
+        """Return lower edge and width of every token's bin, by the column's rhythm; missing takes the last bin's."""
+        edges, place = self._measured(self._edges()), np.minimum(tokens, self.values - 1)
         return edges[place], np.diff(edges)[place]
+
+    def _measured(self, axis: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return places of the axis in the measure within which a bin's values are even."""
+        warp = warp_of(self.column)
+        return axis if warp is None else warp(axis)
+
+    def _placed(self, measure: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return places of the axis, the inverse of `_measured`."""
+        warp = warp_of(self.column)
+        return measure if warp is None else warp.back(measure)
 
     def _snapped(self, axis: NDArray[np.float64]) -> NDArray[np.float64]:
         """Round to the column's precision, so that a value falls in the bin it will be decoded from."""
@@ -156,7 +171,7 @@ class Codec:
         if step == 0:
             return axis
         floored = low + np.floor((axis - low) / step + 1e-9) * step
-        return np.asarray(np.round(floored, self.column.decimals or 0))
+        return np.asarray(np.round(floored, self.column.digits or 0))
 
     def _spikes(self) -> NDArray[np.float64]:
         """Return, for every bin that is narrow and has no step, the roundest number in it; NaN for the others.

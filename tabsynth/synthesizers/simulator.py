@@ -26,6 +26,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth import _check, registry
+from tabsynth.canonical import from_axis
+from tabsynth.columns.times import cycle_cells
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, TableError
 from tabsynth.privacy.discovery import discover
@@ -263,8 +265,8 @@ def flat(parameters: Mapping[str, float], rows: int, rng: np.random.Generator, s
             axis = (
                 low + column.step * rng.integers(0, round(steps) + 1, rows) if steps else rng.uniform(low, high, rows)
             )
-            axis = np.round(axis, column.decimals if column.decimals is not None else 6).clip(low, high)
-            values = pd.Series(axis.astype("datetime64[s]") if column.kind == "datetime" else axis)
+            axis = np.round(axis, 6 if column.digits is None else column.digits).clip(low, high)
+            values = from_axis(np.asarray(axis, np.float64), column) if column.kind in ("datetime", "duration") else pd.Series(axis)
         else:
             levels = column.levels or ("any",)
             values = pd.Series(np.array(levels, dtype=object)[rng.integers(0, len(levels), rows)])
@@ -285,7 +287,9 @@ def _modelled(schema: Schema) -> Schema:
 
 
 def _with_bins(column: Column, bins: int) -> Column:
-    """Return a column of a declared domain with even bins, if it has none."""
+    """Return a column of a declared domain with even bins and an even rhythm, if it has none."""
+    if column.cycle is not None and column.rhythm is None:
+        column = replace(column, rhythm=(1.0,) * cycle_cells(column.cycle, column.step))
     if not column.numeric or column.bins is not None:
         return column
     low, high = column.bounds or (0.0, 0.0)

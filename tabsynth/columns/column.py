@@ -9,15 +9,23 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+from tabsynth.columns import times
+from tabsynth.columns.reading import axis_value, column_values
+from tabsynth.columns.times import CYCLES, DAY, Cycle
 from tabsynth.errors import SchemaError
 
-Kind = Literal["categorical", "boolean", "integer", "float", "datetime"]
+Kind = Literal["categorical", "boolean", "integer", "float", "datetime", "duration"]
 Role = Literal["target", "sensitive", "identifier", "group"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ROLES: tuple[Role, ...] = get_args(Role)
-NUMERIC: tuple[Kind, ...] = ("integer", "float", "datetime")
+NUMERIC: tuple[Kind, ...] = ("integer", "float", "datetime", "duration")
+TIME_CODES = (  # which codes of a format count in what, in seconds
+    (1.0, ("%S", "%T", "%X", "%c", "%s", "%r")),
+    (60.0, ("%M", "%R")),
+    (3600.0, ("%H", "%I")),
+)
+FINEST = 1e-6  # seconds that durations are held to
 
-DAY = 86_400.0  # seconds
 OTHER = "(other)"  # what discovery calls the categories that were too rare to be paid for
 
 
@@ -25,7 +33,8 @@ OTHER = "(other)"  # what discovery calls the categories that were too rare to b
 class Column:
     """One column and its public domain; None stands for a fact that is not declared.
 
-    Numeric kinds live on one real axis: integers and floats as themselves, datetimes as seconds since 1970 UTC.
+    Numeric kinds live on one real axis: integers and floats as themselves, datetimes as seconds since 1970 UTC,
+    durations as seconds.
     `bounds` are the smallest and largest value allowed. `bins` are increasing edges that start at the lower bound and
     end one `step` above the upper one; a value belongs to the bin whose lower edge it has reached.
 
@@ -42,6 +51,10 @@ class Column:
     decimals: int | None = None
     format: str | None = None
     bins: tuple[float, ...] | None = None
+    unit: str | None = None
+    timezone: str | None = None
+    cycle: Cycle | None = None
+    rhythm: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check that the declared facts fit the kind and one another."""
@@ -56,10 +69,11 @@ class Column:
             self._check_bounds(*self.bounds)
         if self.bins is not None:
             self._check_bins(self.bins)
-        if self.decimals is not None and (self.kind != "float" or not 0 <= self.decimals <= 15):
-            raise self._wrong("decimals belong to a float column and lie between 0 and 15")
-        if self.format is not None and (self.kind != "datetime" or not isinstance(self.format, str)):
-            raise self._wrong("format belongs to a datetime column, as text")
+        if self.decimals is not None and (self.kind not in ("float", "duration") or not 0 <= self.decimals <= 15):
+            raise self._wrong("decimals belong to a float column or a duration and lie between 0 and 15")
+        if self.format is not None and (self.kind not in ("datetime", "duration") or not isinstance(self.format, str)):
+            raise self._wrong("format belongs to a datetime column or a duration, as text")
+        self._check_times()
 
     @property
     def numeric(self) -> bool:
@@ -82,8 +96,17 @@ class Column:
         if self.kind == "integer":
             return 1.0
         if self.kind == "datetime":
-            return 1.0 if any(code in self.time_format for code in ("%H", "%I", "%T", "%X", "%c")) else DAY
+            return next((step for step, codes in TIME_CODES if any(code in self.time_format for code in codes)), DAY)
+        if self.kind == "duration":
+            return times.UNITS[self.unit or "s"] * 10.0 ** -(self.decimals or 0)
         return 0.0 if self.decimals is None else 10.0**-self.decimals
+
+    @property
+    def digits(self) -> int | None:
+        """How many digits after the point a value has on the axis, at most; None where every real number is allowed."""
+        if self.kind == "duration":
+            return 6
+        return self.decimals if self.kind == "float" else 0
 
     @property
     def time_format(self) -> str:
@@ -93,7 +116,7 @@ class Column:
     def axis_value(self, value: Any) -> float:
         """Place one value, or a moment written in ISO form, on the real axis; raise SchemaError when it has none."""
         try:
-            return _axis_value(self.kind, value)
+            return axis_value(self.kind, value, self.unit, self.timezone)
         except (TypeError, ValueError, OverflowError):
             raise self._wrong(f"{value!r} is no value of kind {self.kind}") from None
 
@@ -117,7 +140,9 @@ class Column:
         for fact in ("categories", "bounds", "bins"):
             if (values := getattr(self, fact)) is not None:
                 plain[fact] = [self._written(value) for value in values]
-        for fact in ("decimals", "format"):
+        if self.rhythm is not None:
+            plain["rhythm"] = list(map(float, self.rhythm))
+        for fact in ("decimals", "format", "unit", "timezone", "cycle"):
             if (value := getattr(self, fact)) is not None:
                 plain[fact] = value
         return plain
@@ -133,12 +158,16 @@ class Column:
             raise SchemaError(f"Column {name!r}: unknown entry {unknown[0]!r}; known: {', '.join(sorted(known))}.")
         if "kind" not in plain:
             raise SchemaError(f"Column {name!r}: kind is missing; one of {', '.join(KINDS)}.")
-        return cls(**_column_values(name, plain))
+        return cls(**column_values(name, plain))
 
     def _written(self, value: Any) -> Any:
         """Return one domain value as it stands in a file."""
+        if self.kind == "datetime" and self.timezone is not None:
+            return datetime.fromtimestamp(value, times.zone_of(self.timezone)).isoformat()
         if self.kind == "datetime":
             return datetime.fromtimestamp(value, UTC).replace(tzinfo=None).isoformat().removesuffix("T00:00:00")
+        if self.kind == "duration":
+            return times.written(value, self.unit)
         if self.kind == "integer":
             return int(value)
         return value
@@ -151,7 +180,7 @@ class Column:
 
     def _check_bounds(self, low: float, high: float) -> None:
         if not self.numeric:
-            raise self._wrong("bounds belong to an integer, float or datetime column")
+            raise self._wrong("bounds belong to an integer, float, datetime or duration column")
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise self._wrong("bounds must be two finite values, the smaller one first")
         if self.kind == "integer" and (low != int(low) or high != int(high)):
@@ -165,44 +194,34 @@ class Column:
         if bins[0] > self.bounds[0] or bins[-1] < self.bounds[1]:
             raise self._wrong("bins must cover the bounds")
 
+    def _check_times(self) -> None:
+        """Check what belongs to datetimes and durations alone."""
+        if self.unit is not None and (self.kind != "duration" or self.unit not in times.UNITS):
+            raise self._wrong(f"unit belongs to a duration: one of {', '.join(times.UNITS)}")
+        if self.kind == "duration":
+            if self.format is not None and (self.format not in times.FORMS or self.unit is not None):
+                raise self._wrong(f"a duration is a number of its unit or has a format, {' or '.join(times.FORMS)}")
+            if self.step < FINEST:
+                raise self._wrong("durations are held to a millionth of a second; declare fewer decimals")
+        if self.timezone is not None:
+            if self.kind != "datetime" or self.step >= DAY:
+                raise self._wrong("timezone belongs to a datetime column with a format that has hours")
+            try:
+                times.zone_of(self.timezone)
+            except (TypeError, ValueError):
+                raise self._wrong(f"no time zone {self.timezone!r}; name one such as Europe/Berlin") from None
+        if self.cycle is not None and (self.kind != "datetime" or self.cycle not in CYCLES):
+            raise self._wrong(f"cycle belongs to a datetime column: one of {', '.join(CYCLES)}")
+        if self.cycle == "day" and self.step >= DAY:
+            raise self._wrong("a cycle of a day needs a format with hours")
+        if self.rhythm is not None:
+            self._check_rhythm(self.rhythm)
+
+    def _check_rhythm(self, rhythm: tuple[float, ...]) -> None:
+        cells = 0 if self.cycle is None else times.cycle_cells(self.cycle, self.step)
+        weighed = all(math.isfinite(weight) and weight >= 0 for weight in rhythm) and sum(rhythm) > 0
+        if len(rhythm) != cells or not weighed:
+            raise self._wrong(f"rhythm is one weight for each hour or day of the cycle, none below 0; {cells} here")
+
     def _wrong(self, rule: str) -> SchemaError:
         return SchemaError(f"Column {self.name!r}: {rule}.")
-
-
-def _column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a column's plain values into constructor arguments."""
-    values = {key: value for key, value in plain.items() if key != "role"}
-    role = plain.get("role") or ()
-    values["roles"] = tuple(role) if isinstance(role, list | tuple) else (role,)
-    if isinstance(named := values.get("categories"), list) and any(isinstance(value, bool) for value in named):
-        raise SchemaError(f"Column {name!r}: YAML reads an unquoted yes, no, true or false as a boolean; quote it.")
-    try:
-        if values.get("categories") is not None:
-            values["categories"] = tuple(map(str, _as_list(values["categories"])))
-        for fact in ("bounds", "bins"):
-            if values.get(fact) is not None:
-                values[fact] = tuple(_axis_value(plain["kind"], value) for value in _as_list(values[fact]))
-    except (TypeError, ValueError, OverflowError):
-        raise SchemaError(f"Column {name!r}: bounds, bins and categories are lists of values of its kind.") from None
-    if values.get("bounds") is not None and len(values["bounds"]) != 2:
-        raise SchemaError(f"Column {name!r}: bounds must be two values, the smaller one first.")
-    if not isinstance(values.get("nullable", False), bool | None):
-        raise SchemaError(f"Column {name!r}: nullable must be true or false.")
-    if not isinstance(values.get("decimals"), int | None):
-        raise SchemaError(f"Column {name!r}: decimals must be a whole number.")
-    return values
-
-
-def _as_list(values: Any) -> list[Any]:
-    """Return `values` when it is a list; a text is not one."""
-    if not isinstance(values, list | tuple):
-        raise TypeError("not a list")
-    return list(values)
-
-
-def _axis_value(kind: str, value: Any) -> float:
-    """Place one written value on the real axis."""
-    if kind != "datetime":
-        return float(value)
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

@@ -1,0 +1,88 @@
+"""Canonical columns on the real axis and back, and as tables and text files have them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tabsynth.columns import DAY, Column
+from tabsynth.columns.times import UNITS, duration_text, zone_of
+
+
+def to_axis(series: pd.Series, column: Column) -> NDArray[np.float64]:
+    """Place a canonical numeric column on the real axis: shape (n,), NaN where missing, times in seconds."""
+    if column.kind == "datetime":
+        if isinstance(series.dtype, pd.DatetimeTZDtype):
+            series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+        seconds = series.to_numpy().astype("datetime64[s]").astype(np.int64).astype(np.float64)
+        return np.where(series.isna(), np.nan, seconds)
+    if column.kind == "duration":
+        return np.asarray(series.to_numpy().astype("timedelta64[us]") / np.timedelta64(1, "s"), np.float64)
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def from_axis(axis: NDArray[np.float64], column: Column) -> pd.Series:
+    """Turn axis values back into the canonical form of a numeric column, the inverse of `to_axis`."""
+    missing = np.isnan(axis)
+    if column.kind == "datetime":
+        moments = np.where(missing, 0, axis).astype(np.int64).astype("datetime64[s]")
+        moments[missing] = np.datetime64("NaT")
+        utc = pd.Series(moments, name=column.name)
+        return utc if column.timezone is None else in_zone(utc.dt.tz_localize("UTC"), column.timezone)
+    if column.kind == "duration":
+        lengths = np.rint(np.where(missing, 0, axis) * 1e6).astype(np.int64).astype("timedelta64[us]")
+        lengths[missing] = np.timedelta64("NaT")
+        return pd.Series(lengths, name=column.name)
+    series = pd.Series(axis, name=column.name)
+    return series.astype("Int64") if column.kind == "integer" else series
+
+
+def in_zone(moments: pd.Series, timezone: str | None) -> pd.Series:
+    """Return moments by the clocks of a zone, or without one as in UTC; those without a zone are taken to be in it.
+
+    An hour that the clocks show twice is the first one; one that they skip is the moment after it.
+    """
+    here = moments.dt
+    if here.tz is None and timezone is None:
+        return moments
+    if here.tz is None:
+        first = np.ones(len(moments), np.bool_)
+        return pd.Series(here.tz_localize(zone_of(str(timezone)), ambiguous=first, nonexistent="shift_forward"))
+    return pd.Series(here.tz_convert(None if timezone is None else zone_of(timezone)))
+
+
+def recast(series: pd.Series, column: Column) -> pd.Series:
+    """Return moments or durations of any dtype in canonical form; raise TypeError or ValueError for anything else."""
+    if column.kind == "duration":
+        return pd.Series(pd.to_timedelta(series)).dt.as_unit("us")
+    moments = pd.to_datetime(series, format="ISO8601", utc=isinstance(series.dtype, pd.DatetimeTZDtype))
+    return in_zone(moments.dt.as_unit("s"), column.timezone)
+
+
+def everyday(series: pd.Series, column: Column) -> pd.Series:
+    """Return canonical durations of a declared unit as numbers of it, and all else as it is."""
+    if column.kind != "duration" or column.unit is None:
+        return series
+    numbers = pd.Series(np.round(to_axis(series, column) / UNITS[column.unit], 6), name=series.name, index=series.index)
+    whole = column.decimals in (None, 0)
+    return numbers.astype("Int64" if series.isna().any() else "int64") if whole else numbers
+
+
+def as_text(series: pd.Series, column: Column) -> pd.Series:
+    """Return canonical moments and durations as a text file has them, in the declared format, and all else as it is."""
+    if column.kind == "datetime":
+        return pd.Series(series.dt.strftime(column.time_format))
+    if column.kind == "duration" and column.unit is None:
+        lengths = series.to_numpy().astype("timedelta64[us]").astype(np.int64)
+        texts = [duration_text(int(length), column.format or "clock") for length in lengths]
+        return pd.Series(texts, name=series.name, index=series.index, dtype=object).where(series.notna(), None)
+    return everyday(series, column)
+
+
+def as_dates(series: pd.Series, column: Column) -> pd.Series:
+    """Return canonical moments of a column that counts in days as dates, and all else as it stands in a table."""
+    if column.kind == "datetime" and column.step >= DAY:
+        return series.astype(pd.ArrowDtype(pa.date32()))
+    return everyday(series, column)

@@ -1,0 +1,59 @@
+"""A column's plain values, as they stand in a file, as arguments of its constructor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tabsynth.columns.times import seconds_of, zone_of
+from tabsynth.errors import SchemaError
+
+TEXTS = ("unit", "timezone", "cycle")
+
+
+def column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a column's plain values into constructor arguments."""
+    values = {key: value for key, value in plain.items() if key != "role"}
+    role = plain.get("role") or ()
+    values["roles"] = tuple(role) if isinstance(role, list | tuple) else (role,)
+    if isinstance(named := values.get("categories"), list) and any(isinstance(value, bool) for value in named):
+        raise SchemaError(f"Column {name!r}: YAML reads an unquoted yes, no, true or false as a boolean; quote it.")
+    try:
+        if values.get("categories") is not None:
+            values["categories"] = tuple(map(str, _as_list(values["categories"])))
+        if values.get("rhythm") is not None:
+            values["rhythm"] = tuple(map(float, _as_list(values["rhythm"])))
+        for fact in ("bounds", "bins"):
+            if values.get(fact) is not None:
+                kind, unit, timezone = (plain.get(entry) for entry in ("kind", "unit", "timezone"))
+                values[fact] = tuple(axis_value(kind, value, unit, timezone) for value in _as_list(values[fact]))
+    except (TypeError, ValueError, OverflowError, LookupError):
+        raise SchemaError(f"Column {name!r}: bounds, bins and categories are lists of values of its kind.") from None
+    for entry in TEXTS:
+        if not isinstance(values.get(entry), str | None):
+            raise SchemaError(f"Column {name!r}: {entry} must be a text.")
+    if values.get("bounds") is not None and len(values["bounds"]) != 2:
+        raise SchemaError(f"Column {name!r}: bounds must be two values, the smaller one first.")
+    if not isinstance(values.get("nullable", False), bool | None):
+        raise SchemaError(f"Column {name!r}: nullable must be true or false.")
+    if not isinstance(values.get("decimals"), int | None):
+        raise SchemaError(f"Column {name!r}: decimals must be a whole number.")
+    return values
+
+
+def _as_list(values: Any) -> list[Any]:
+    """Return `values` when it is a list; a text is not one."""
+    if not isinstance(values, list | tuple):
+        raise TypeError("not a list")
+    return list(values)
+
+
+def axis_value(kind: Any, value: Any, unit: str | None = None, timezone: str | None = None) -> float:
+    """Place one written value on the real axis; a moment without a zone is one of the column's, or of UTC."""
+    if kind == "duration":
+        return seconds_of(value, unit)
+    if kind != "datetime":
+        return float(value)
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return moment.replace(tzinfo=moment.tzinfo or (UTC if timezone is None else zone_of(timezone))).timestamp()
