@@ -77,7 +77,7 @@ def trial(
     evidence = Evidence(schema, rows.iloc[train], rows.iloc[holdout], rows.iloc[sample])
     evidence = replace(evidence, rows=FAKES[fake][1](evidence, rng))
     start = time.perf_counter()
-    verdicts = evaluate(evidence, policy, rng)
+    verdicts = evaluate(evidence, policy, rng, beside=False)
     return not passes(verdicts), [verdict.name for verdict in verdicts if verdict.failed], time.perf_counter() - start
 
 
@@ -101,7 +101,16 @@ def noisy_copy(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
 
 def memorized(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
     """Return the fresh sample with one row in five replaced by a training row."""
-    count = len(evidence.rows) // 5
+    return leaked(evidence, rng, len(evidence.rows) // 5)
+
+
+def few_memorized(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the fresh sample with as many training rows in it as a hundredth of them."""
+    return leaked(evidence, rng, len(evidence.train) // 100)
+
+
+def leaked(evidence: Evidence, rng: np.random.Generator, count: int) -> pd.DataFrame:
+    """Return the fresh sample with `count` rows replaced by training rows."""
     copied = evidence.train.iloc[rng.choice(len(evidence.train), count, replace=False)]
     return pd.concat([evidence.rows.iloc[count:], copied], ignore_index=True)
 
@@ -122,6 +131,7 @@ FAKES: dict[str, tuple[str, Fake]] = {
     "training rows": ("refused", lambda evidence, rng: evidence.train),
     "training rows, 1% noise": ("refused", noisy_copy),
     "sample, 20% training rows": ("refused", memorized),
+    "sample, 1% of training": ("refused", few_memorized),
     "sample, shuffled target": ("refused", shuffled),
     "independent columns": ("refused", lambda evidence, rng: evidence.as_independent(rng).rows),
     "one row, repeated": ("refused", constant),

@@ -14,7 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from tabsynth import _check
-from tabsynth.datasets import clinic_visits
+from tabsynth.constraints import Dependency
+from tabsynth.datasets import CLINICS, clinic_visits
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.metrics.neighbours import nearest, place
 from tabsynth.policy import Check, evaluate
@@ -23,6 +24,9 @@ FRESH = "fresh sample"
 RATE = 0.05  # of fresh samples may be refused
 SURE = 0.01  # the chance of that many refusals, at that rate, below which they are held to be too many
 SIZES = (8000, 4000, 8000)  # training rows, holdout, synthetic rows
+SETTLED = "region"
+RULE = Dependency("clinic", SETTLED, tuple(CLINICS.items()))
+RARE = 0.1  # share of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,8 @@ def fresh(seed: int, sizes: tuple[int, int, int] = SIZES) -> Evidence:
     """Return training rows, a holdout and a sample of one population: the evidence of a perfect synthesizer."""
     visits = clinic_visits(rows=sum(sizes), seed=seed)
     parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:2])
-    return Evidence(visits.schema, *(visits.frame.iloc[part] for part in parts))
+    train, holdout, rows = (visits.frame.iloc[part] for part in parts)
+    return Evidence(replace(visits.schema, constraints=(RULE,)), train, holdout, rows)
 
 
 def judge(evidence: Evidence, table: str, policy: Sequence[Check], seed: int) -> tuple[str, ...]:
@@ -165,6 +170,37 @@ def shuffled(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
     return evidence.rows.assign(**{target: evidence.rows[target].iloc[order].reset_index(drop=True)})
 
 
+def gaps_filled(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the fresh sample with the commonest value of each column in its gaps."""
+    return pd.DataFrame({name: values.fillna(values.mode()[0]) for name, values in evidence.rows.items()})
+
+
+def loosened(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the fresh sample with one column shuffled, which the column of the clinic settles."""
+    order = rng.permutation(len(evidence.rows))
+    return evidence.rows.assign(**{SETTLED: evidence.rows[SETTLED].iloc[order].reset_index(drop=True)})
+
+
+def impossible(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the fresh sample with an age that nobody has in one row of twenty."""
+    return evidence.rows.assign(age=evidence.rows["age"].where(rng.random(len(evidence.rows)) > 0.05, 130))
+
+
+def twice(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Return every row of one half of the fresh sample twice."""
+    return evidence.rows.iloc[np.arange(len(evidence.rows)) // 2]
+
+
+def without_rare(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the fresh sample without the rows that hold a category of less than a tenth of the training rows."""
+    kept = np.ones(len(evidence.rows), dtype=np.bool_)
+    for column in evidence.columns:
+        if column.kind == "categorical":
+            shares = evidence.train[column.name].value_counts(normalize=True)
+            kept &= ~evidence.rows[column.name].isin(shares.index[shares < RARE]).to_numpy(dtype=bool)
+    return evidence.rows.iloc[np.flatnonzero(kept)]
+
+
 def _mixed(evidence: Evidence, leaked: pd.DataFrame) -> pd.DataFrame:
     """Return the fresh sample with some of its rows replaced by others."""
     return pd.concat([leaked, evidence.rows.iloc[len(leaked) :]], ignore_index=True)
@@ -178,7 +214,12 @@ FAKES: dict[str, Fake] = {
     "1% memorized": Fake(memorized, ("unique_replay",)),
     "constant": Fake(constant, ("ks", "tvd1", "tvd2")),
     "independent columns": Fake(independent, ("tstr_ratio",)),
-    "mode-collapsed": Fake(collapsed, ("tvd2", "tstr_ratio")),
+    "mode-collapsed": Fake(collapsed, ("tvd2", "tstr_ratio", "duplicates", "coverage", "c2st")),
     "one class dropped": Fake(one_class, ("tstr_ratio",)),
     "shuffled labels": Fake(shuffled, ("tstr_ratio",)),
+    "gaps filled": Fake(gaps_filled, ("missing",)),
+    "column shuffled": Fake(loosened, ("association", "broken_dependencies", "broken_constraints", "c2st")),
+    "impossible values": Fake(impossible, ("out_of_domain",)),
+    "every row twice": Fake(twice, ("duplicates",)),
+    "rare values lost": Fake(without_rare, ("rare_categories",)),
 }

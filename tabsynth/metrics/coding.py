@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 BINS = 20
+ODD = 0x9E3779B97F4A7C15  # of SplitMix64 (Steele, Lea and Flood 2014), as the two lines below
+MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 def codes(series: pd.Series, column: Column) -> Codes:
@@ -72,10 +74,20 @@ def fingerprints(frame: pd.DataFrame, columns: tuple[Column, ...]) -> NDArray[np
 
     Frames must come from one Evidence, which gives categories the same codes everywhere.
     """
-    hashed = np.zeros(len(frame), dtype=np.uint64)
-    for column in columns:
+    return np.asarray(cell_hashes(frame, columns).sum(axis=0, dtype=np.uint64))
+
+
+def cell_hashes(frame: pd.DataFrame, columns: tuple[Column, ...]) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of every cell [columns, rows], other ones in every column.
+
+    The sum over some columns, modulo 2^64, tells whether rows agree in these.
+    """
+    hashed = np.empty((len(columns), len(frame)), dtype=np.uint64)
+    for place, column in enumerate(columns):
         series = frame[column.name]
         values = to_axis(series, column) + 0.0 if column.numeric else codes(series, column)  # -0.0 is 0.0
-        hashed = hashed * np.uint64(0x9E3779B97F4A7C15) + pd.util.hash_array(values)
-        hashed ^= hashed >> np.uint64(29)  # else columns would mix linearly
+        cells = pd.util.hash_array(values) + np.uint64((place + 1) * ODD % 2**64)
+        for shift, factor in MIXING:  # else equal values would cancel out between columns
+            cells = (cells ^ (cells >> np.uint64(shift))) * np.uint64(factor)
+        hashed[place] = cells ^ (cells >> np.uint64(31))
     return hashed

@@ -50,7 +50,9 @@ class Evidence:
     then any others found). Domains need not be declared. Identifier and group columns are dropped.
 
     `retrain` fits the synthesizer anew to other real rows and returns as many synthetic rows as it was given; None for
-    tables of an unknown origin. What is costly and asked for by several metrics is computed once (`once`).
+    tables of an unknown origin. `drafted` says that nothing of the schema was declared: its domains were read from the
+    training rows, and other values are no fault. What is costly and asked for by several metrics is computed once
+    (`once`).
 
     Raises TableError when a frame is empty, lacks a column, has an unknown one, or holds a value that is not of its
     column's kind.
@@ -61,6 +63,7 @@ class Evidence:
     holdout: pd.DataFrame | None
     rows: pd.DataFrame
     retrain: Retrain | None = None
+    drafted: bool = False
     _found: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

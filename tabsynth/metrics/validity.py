@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tabsynth import _check
 from tabsynth.conversion import to_axis
+from tabsynth.errors import InputError
 from tabsynth.metrics.coding import Codes, Floats, fingerprints
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level, clopper_pearson, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
@@ -50,16 +51,31 @@ class OutOfDomain(_ShareOfRows):
     """Share of synthetic rows with a value outside its column's domain.
 
     The declared categories and bounds, and a missing value where none may be missing; of a fact that is not declared,
-    what the training rows hold. Exact (Clopper-Pearson) interval, as for the two shares below.
+    what the training rows hold, or nothing when `declared` asks for declared facts alone: that a sample goes beyond
+    the training rows is no fault. Exact (Clopper-Pearson) interval, as for the two shares below.
     """
 
+    declared: bool = False
     name: ClassVar[str] = "out_of_domain"
 
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _ShareOfRows.__post_init__(self)
+        if not isinstance(self.declared, bool):
+            raise InputError(f"declared must be true or false; got {self.declared!r}.")
+
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
-        """Measure."""
+        """Measure; NotApplicable when declared facts alone are asked for and there are none."""
+        judged = [column for column in evidence.columns if not self.declared or _declared(column)]
+        if not judged or (self.declared and evidence.drafted):
+            raise NotApplicable("No domain is declared.")
         outside = {
-            f"column {column.name!r}": _outside(evidence.rows[column.name], evidence.train[column.name], column)
-            for column in evidence.columns
+            f"column {column.name!r}": _outside(
+                evidence.rows[column.name],
+                evidence.rows[column.name] if self.declared else evidence.train[column.name],
+                column,
+            )
+            for column in judged
         }
         return self._share(outside)
 
@@ -158,6 +174,11 @@ def duplicated(prints: NDArray[np.uint64]) -> tuple[float, Floats]:
     size = counts[place]
     share = float((size > 1).mean())
     return share, np.where(size == 1, 0.0, np.where(size == 2, 2.0, 1.0)) - share
+
+
+def _declared(column: Column) -> bool:
+    """Say whether any fact of a column's domain is declared."""
+    return column.nullable is not None or column.bounds is not None or column.categories is not None
 
 
 def _outside(series: pd.Series, train: pd.Series, column: Column) -> Mask:
