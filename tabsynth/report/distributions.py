@@ -86,6 +86,9 @@ def _numeric(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[str,
     sizes = (len(x), len(y))
     x, y = x[np.isfinite(x)], y[np.isfinite(y)]
     levels = []
+    here, there = code_places(real, column), code_places(synthetic, column)
+    for place, text in enumerate(column.code_texts):
+        levels.append({"level": text, **_pair((here == place).sum(), (there == place).sum(), sizes)})
     for value in _spikes(x, sizes[0]):
         levels.append({"level": axis_label(value, column), **_pair((x == value).sum(), (y == value).sum(), sizes)})
         x, y = x[x != value], y[y != value]

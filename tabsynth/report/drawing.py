@@ -128,15 +128,15 @@ def heat_map(matrix: Sequence[Sequence[float]], top: float = 1.0) -> list[dict[s
 
 
 def heat_frame(names: Sequence[str]) -> dict[str, Any]:
-    """Return the labels of a heat map, cut to fit, with their size and the margin they need, in cells.
+    """Return the labels of a heat map, cut to fit, with their size, their gap and the margin they need, in cells.
 
     >>> heat_frame(["age", "a column with a long name"])["labels"]
     ['age', 'a column with a…']
     """
     labels = [_cut(name) for name in names]
     longest = 0.62 * max(map(_width, labels)) + 0.6  # a letter is about 0.62 of its size wide
-    size = len(names) / (LINES - longest)
-    return {"labels": labels, "size": round(min(size, 0.95), 3), "pad": round(longest * min(size, 0.95), 3)}
+    size = min(len(names) / (LINES - longest), 0.95)
+    return {"labels": labels, "size": round(size, 3), "gap": round(0.4 * size, 3), "pad": round(longest * size, 3)}
 
 
 def _cut(name: str) -> str:

@@ -136,6 +136,17 @@ AUDIT = """axe.run(document, {resultTypes: ['violations']}).then(found => found.
   v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 150) + ' ' + n.failureSummary).slice(0, 3).join(' | ')))"""
 
 
+def test_every_label_of_a_heat_map_is_seen_whole(pages, browser, tmp_path):
+    outside = """[...document.querySelectorAll('.map text')].filter(label => {
+      const own = label.getBoundingClientRect(), all = label.ownerSVGElement.getBoundingClientRect();
+      return own.left < all.left - 0.5 || own.top < all.top - 0.5; }).length"""
+    browser.open(pages["report"], tmp_path / "page.html")
+    assert browser.run("document.querySelectorAll('.map text').length") == 3 * 2 * len(SCHEMA.columns)
+    assert browser.run(outside) == 0
+    browser.run("document.querySelectorAll('.map text').forEach(label => label.setAttribute('font-size', 2))")
+    assert browser.run(outside) > 0  # the measure can tell
+
+
 needs_axe = pytest.mark.skipif(AXE is None, reason="No axe, so nobody looked: pip install axe-playwright-python")
 
 
