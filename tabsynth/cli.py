@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from tabsynth import _check, cli_audit, cli_compare, cli_ledger, cli_selftest
+from tabsynth import _check, cli_audit, cli_compare, cli_given, cli_ledger, cli_selftest
 from tabsynth.cli_options import (
     AsJson,
     CanaryFolder,
@@ -38,7 +37,9 @@ from tabsynth.cli_options import (
     Target,
     ledger_opener,
     record_use,
+    require_new,
     settings_of,
+    whole,
 )
 from tabsynth.console import (
     answer,
@@ -52,7 +53,7 @@ from tabsynth.console import (
     statuses,
     summary,
 )
-from tabsynth.errors import InputError, TabsynthError
+from tabsynth.errors import TabsynthError
 from tabsynth.registry import DEFAULT_SYNTHESIZER
 
 INTERRUPTED = 130  # the exit code of Ctrl-C, by the shells' convention
@@ -70,6 +71,7 @@ app.command()(cli_audit.canary)
 app.command()(cli_audit.scan)
 app.command()(cli_selftest.selftest)
 app.command()(cli_compare.compare)
+app.command()(cli_given.impute)
 
 
 @app.command()
@@ -85,11 +87,11 @@ def schema(
     from tabsynth.drafting import draft
     from tabsynth.sdv_metadata import write_sdv
 
-    _require_new(output)
+    require_new(output)
     _check.one_of("--format", form, ("yaml", "sdv"))
     record_use("schema", table, ledger)
     drafted = draft(table, delimiter=delimiter)
-    with _whole(output) as part:
+    with whole(output) as part:
         if form == "sdv":
             write_sdv(drafted.schema, part)
         else:
@@ -151,31 +153,31 @@ def fit(
 
 @app.command()
 def sample(
-    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The folder of a saved model.")],
-    rows: Annotated[int, typer.Option("--rows", help="How many rows.")],
+    model: cli_given.ModelFolder,
     output: Annotated[Path, typer.Option("-o", "--output", help="The new file: .csv or .parquet.")],
-    given: Annotated[
-        list[str] | None, typer.Option("--given", help="A condition: income=>50K, age=30..40, city=a|b, city=.")
-    ] = None,
+    rows: Annotated[int | None, typer.Option("--rows", help="How many rows; those of --given-file if given.")] = None,
+    given: cli_given.GivenTexts = None,
+    given_file: cli_given.GivenFile = None,
+    share: cli_given.ShareTexts = None,
+    temperature: cli_given.Temperature = 1.0,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample synthetic rows from a saved model."""
-    from tabsynth.encoding.conditions import given_from_texts
     from tabsynth.synthesizers.model import load
     from tabsynth.table import write_rows
 
-    _require_new(output)
-    _check.at_least("rows", rows, 1)
+    require_new(output)
+    asked = cli_given.Asked(rows, given or [], given_file, share or [], temperature)
     fitted = load(model)
-    drawn = fitted.sample(rows, np.random.default_rng(seed), given_from_texts(given or [], fitted.schema))
+    drawn = asked.sample(fitted, np.random.default_rng(seed))
     accepted = drawn.attrs.get("acceptance")
     if accepted is not None:
         people.print(f"{accepted:.1%} of the rows that were drawn kept every constraint and condition.")
-    with _whole(output) as part:
+    with whole(output) as part:
         write_rows(drawn, fitted.schema, part)
-    people.print(f"Wrote {rows:,} synthetic rows to [bold]{escape(str(output))}[/].")
-    answer(as_json, rows=rows, output=str(output), acceptance=accepted)
+    people.print(f"Wrote {len(drawn):,} synthetic rows to [bold]{escape(str(output))}[/].")
+    answer(as_json, rows=len(drawn), output=str(output), acceptance=accepted)
 
 
 @app.command()
@@ -366,27 +368,6 @@ def _release(
     )
     kept = {} if place is None else {"ledger": str(place)}
     answer(as_json, released=True, folder=str(output), **kept, privacy=summary(released.provenance["privacy"]))
-
-
-def _require_new(path: Path) -> None:
-    """Raise InputError unless the file is new and its folder can be written."""
-    if path.exists():
-        raise InputError(f"{path}: already exists; choose a new name.")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path.parent}: no such folder, or it cannot be written.")
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` that becomes `path` when the block ends well and vanishes otherwise."""
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path}: could not be written ({error.strerror}).") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +42,7 @@ USES = {
     "audit": "judges synthetic rows: not charged, because nothing of the report may leave",
     "compare": "judges several synthetic tables: not charged, because no choice by these numbers may leave",
     "canary": "attacks a synthesizer: not charged, because no model and no number of it may leave",
+    "impute": "fills in missing cells: not charged, because whoever has the rows keeps them",
     "scan": "searches a saved model: not charged, because nothing of what it finds may leave",
 }
 
@@ -95,3 +98,24 @@ def record_use(command: str, table: Path, named: Path | None = None) -> Path | N
     table_ledger.record_use(place, table, command, USES[command])
     people.print(f"Ledger: [bold]{escape(str(place))}[/]")
     return place
+
+
+def require_new(path: Path) -> None:
+    """Raise InputError unless the file is new and its folder can be written."""
+    if path.exists():
+        raise InputError(f"{path}: already exists; choose a new name.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path.parent}: no such folder, or it cannot be written.")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` that becomes `path` when the block ends well and vanishes otherwise."""
+    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path}: could not be written ({error.strerror}).") from None
+    finally:
+        part.unlink(missing_ok=True)

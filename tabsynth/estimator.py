@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from tabsynth.errors import InputError
@@ -19,7 +20,7 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.progress import progress_bar
 from tabsynth.registry import DEFAULT_SYNTHESIZER
 from tabsynth.synthesizers import model as models
-from tabsynth.synthesizers.base import Synthesizer
+from tabsynth.synthesizers.base import Sampler, Synthesizer
 from tabsynth.table import plain
 
 
@@ -126,12 +127,17 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         return self.model_.impute(X, self._stream(seed))
 
+    def _knows_probabilities(self) -> bool:
+        """Whether the fitted model does; scikit-learn asks by looking for the method."""
+        return self.__sklearn_is_fitted__() and type(self.model_.sampler).predict is not Sampler.predict
+
+    @available_if(_knows_probabilities)  # type: ignore[untyped-decorator, unused-ignore]
     def predict_proba(self, X: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
         """Return the probability of each value of a column, by default the target, given the rest of each row.
 
-        For `marginals` and `rows`, exact under the model; nothing is charged. See `Sampler.predict_proba`.
+        For `marginals` and `rows`, exact under the model, and not there for others; nothing is charged. See
+        `Sampler.predict_proba`.
         """
-        check_is_fitted(self, "model_")
         wanted = target or self.schema_.target
         if wanted is None:
             raise InputError("Name the target: the schema declares none.")

@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tabsynth import Budget, Column, Ledger, PrivacyWarning, Schema, TabularSynthesizer
 from tabsynth.errors import BudgetExceeded, InputError, LedgerError, SchemaError, TableError
 from tabsynth.synthesizers.independent import Independent
+from tabsynth.synthesizers.marginals import Marginals
 
 SCHEMA = Schema(
     (
@@ -156,3 +157,23 @@ def test_a_spent_ledger_takes_no_second_fit() -> None:
 def test_bootstrap_is_refused_under_a_budget() -> None:
     with pytest.raises(BudgetExceeded):
         TabularSynthesizer("bootstrap", epsilon=1.0, schema=SCHEMA).fit(_people())
+
+
+def test_the_estimator_conditions_fills_in_and_predicts() -> None:
+    rng = np.random.default_rng(0)
+    city = rng.choice(["Bonn", "Ulm"], 500)
+    people = pd.DataFrame({"age": rng.integers(20, 60, 500), "city": city, "ill": city == "Ulm"})
+    quick = Marginals(pairs=2, rounds=1, steps=20, iterations=100)
+    fitted = TabularSynthesizer(quick, seed=0, target="ill").fit(people)
+    partial = people.astype(object).mask(rng.random(people.shape) < 0.5)
+    rows = fitted.sample(given=partial, seed=1)
+    assert (partial.isna() | (rows == partial)).all().all()
+    filled = fitted.impute(partial, seed=1)
+    assert not filled.isna().any().any()
+    assert (filled["ill"].astype(bool) == (filled["city"] == "Ulm")).mean() > 0.95
+    assert fitted.sample(100, shares={"city": {"Ulm": 0.25}}, seed=1)["city"].value_counts()["Ulm"] == 25
+    chances = fitted.predict_proba(people)
+    assert ((chances["True"] > 0.9) == people["ill"]).all()
+    assert not hasattr(TabularSynthesizer("independent", seed=0).fit(people), "predict_proba")
+    with pytest.raises(InputError, match="Name the target"):
+        TabularSynthesizer(quick, seed=0).fit(people).predict_proba(people)

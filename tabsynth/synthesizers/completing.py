@@ -85,7 +85,7 @@ def matched(draw: Draw, schema_encoder: Encoder, partial: Partial, rng: np.rando
             raise ModelError(_unmatched(hopeless, len(distinct), drawn))
         frame = draw(POOL, rng)
         tokens = schema_encoder.encode(frame).tokens
-        drawn, taken = drawn + POOL, []
+        drawn, taken = drawn + POOL, list[int]()
         for number, rows in list(waiting.items()):
             met = _meeting(tokens, distinct[number, :columns], distinct[number, columns:] > 0, schema_encoder)
             some = min(len(met), len(rows))
@@ -168,5 +168,5 @@ def refuse_broken(partial: Partial, rules: Rules) -> None:
         if set(rule.over) <= set(partial.cells.columns):
             places = [partial.names.index(name) for name in rule.over]
             whole = partial.known[:, places].all(axis=1)
-            if whole.any() and rule.broken(partial.cells[whole].reset_index(drop=True), columns).any():
+            if whole.any() and rule.broken(partial.take(np.flatnonzero(whole)).cells, columns).any():
                 raise InputError(f"A row is given cells that break the constraint {rule.words}.")

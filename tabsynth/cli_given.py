@@ -1,0 +1,102 @@
+"""What a sample can be asked for on the command line, and the command that fills in a table's missing cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from tabsynth import _check
+from tabsynth.cli_options import AsJson, Delimiter, LedgerPath, Seed, record_use, require_new, whole
+from tabsynth.console import answer, people
+from tabsynth.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tabsynth.synthesizers.model import Model
+
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The folder of a saved model.")]
+GivenTexts = Annotated[
+    list[str] | None, typer.Option("--given", help="A condition: income=>50K, age=30..40, city=a|b, city=.")
+]
+GivenFile = Annotated[
+    Path | None, typer.Option("--given-file", help="Partial rows, CSV or Parquet: one row is drawn for each.")
+]
+ShareTexts = Annotated[list[str] | None, typer.Option("--share", help="The share of rows with a value: fraud=yes:0.3.")]
+Temperature = Annotated[
+    float, typer.Option("--temperature", help="Of rows only: below 1 surer than the model, above 1 bolder.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What rows are asked for; raises InputError for what does not go together, before a model is read."""
+
+    rows: int | None
+    given: list[str]
+    given_file: Path | None
+    share: list[str]
+    temperature: float
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model."""
+        _check.positive("--temperature", self.temperature)
+        if self.given_file is None:
+            if self.rows is None:
+                raise InputError("--rows is needed: how many rows are to be sampled?")
+            _check.at_least("--rows", self.rows, 1)
+        elif self.given or self.share:
+            raise InputError("--given-file says everything of its rows: it goes with neither --given nor --share.")
+
+    def sample(self, fitted: Model, rng: np.random.Generator) -> pd.DataFrame:
+        """Return the rows."""
+        from tabsynth.encoding.conditions import given_from_texts
+        from tabsynth.synthesizers.sharing import shares_from_texts
+
+        if self.given_file is not None:
+            return fitted.sample(self.rows, rng, cells_of(self.given_file), temperature=self.temperature)
+        given = given_from_texts(self.given, fitted.schema)
+        shares = shares_from_texts(self.share, fitted.schema)
+        return fitted.sample(self.rows, rng, given, shares=shares, temperature=self.temperature)
+
+
+def impute(  # noqa: PLR0917  (a command's options are its arguments)
+    model: ModelFolder,
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A table of yours with missing cells.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new file: .csv or .parquet.")],
+    ledger: LedgerPath = None,
+    delimiter: Delimiter = ",",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fill in a table's missing cells from a saved model, given the rest of each row. The result is as private as it.
+
+    Cells that are there stay as they are. Nothing is charged: this is your own use of your rows.
+    """
+    from tabsynth.files import write_frame
+    from tabsynth.synthesizers.model import load
+
+    require_new(output)
+    fitted = load(model)
+    record_use("impute", table, ledger)
+    cells = cells_of(table, delimiter)
+    filled = fitted.impute(cells, np.random.default_rng(seed))
+    with whole(output) as part:
+        write_frame(filled, part)
+    people.print(
+        f"Filled [bold]{escape(str(output))}[/]. It holds the rows of {escape(str(table))}: keep it like them."
+    )
+    answer(as_json, rows=len(filled), output=str(output))
+
+
+def cells_of(path: Path, delimiter: str = ",") -> pd.DataFrame:
+    """Read a file as it stands, the cells of CSV as text; raise TableError naming the file and the rule it breaks."""
+    from tabsynth.files import read_raw
+
+    frame: pd.DataFrame = read_raw(path, delimiter=delimiter).columns.to_pandas()
+    return frame
