@@ -38,6 +38,11 @@ class Table:
     schema: Schema
     private: pd.DataFrame
 
+    def blocks(self, name: str) -> Iterator[pd.Series]:
+        """Yield one private column in blocks, at least one: what is counted block by block adds up."""
+        column = self.private[name]
+        return (column.iloc[start : start + CHUNK] for start in range(0, max(len(column), 1), CHUNK))
+
     def units(self) -> NDArray[np.int64] | None:
         """Number the privacy unit of every row from 0; None when each row is a unit of its own."""
         group = self.schema.unit.column
@@ -125,8 +130,8 @@ def write_rows(frame: pd.DataFrame, schema: Schema, path: Path | str) -> None:
     """Write canonical rows as CSV or Parquet; in CSV times follow their declared format, in Parquet days are dates."""
     form = as_dates if is_parquet(path) else as_text
     formed = {column.name: form(frame[column.name], column) for column in schema.modelled if column.name in frame}
-    times = {name: series for name, series in formed.items() if schema[name].kind in ("datetime", "duration")}
-    write_frame(plain(frame, schema).assign(**times), path)
+    own = [c.name for c in schema.modelled if c.codes is not None or c.kind in ("datetime", "duration")]
+    write_frame(plain(frame, schema).assign(**{name: formed[name] for name in own if name in formed}), path)
 
 
 def _canonical(source: RawSource, schema: Schema, chunk: int, *, check_domain: bool) -> Iterator[pd.DataFrame]:

@@ -54,6 +54,7 @@ SITES: dict[str, dict[str, str]] = {
     "fitting.py": {"open_checkpoint: intake.table.private": CHECKPOINT},
     "table.py": {
         "Table.units: self.private": SAMPLED,
+        "Table.blocks: self.private": COUNTS,
         "Table.take: self.private": SAMPLED,
         "read: raw": RULES,
         "read: private": RULES,

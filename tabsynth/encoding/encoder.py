@@ -1,18 +1,22 @@
 """A table's modelled columns as one matrix of tokens, and back.
 
 The encoder is built from a completed schema alone: it holds nothing that the schema does not, and its shape depends on
-public facts only.
+public facts only. Rows are encoded block by block, into memory maps where there are many (`mapped.room`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.encoding.codec import Codec
+from tabsynth.files import CHUNK
+from tabsynth.mapped import room
 from tabsynth.schema import Column, Schema
 
 
@@ -43,13 +47,27 @@ class Encoder:
 
     def encode(self, frame: pd.DataFrame) -> Encoded:
         """Encode canonical rows; raise SchemaError naming the column whose domain a value leaves."""
-        tokens = np.empty((len(frame), len(self.codecs)), np.int32)
-        offsets = np.empty((len(frame), len(self.codecs)), np.float32)
-        for index, codec in enumerate(self.codecs):
-            series = frame[codec.column.name]
-            tokens[:, index] = codec.tokens(series)
-            offsets[:, index] = codec.offsets(series, tokens[:, index])
+        shape = len(frame), len(self.codecs)
+        tokens, offsets = room(shape, np.int32), room(shape, np.float32)
+        for rows in _blocks(len(frame)):
+            for index, codec in enumerate(self.codecs):
+                series = frame[codec.column.name].iloc[rows]
+                found = codec.tokens(series)
+                tokens[rows, index] = found
+                offsets[rows, index] = codec.offsets(series, found)
         return Encoded(tokens, offsets)
+
+    def tokens(self, frame: pd.DataFrame) -> NDArray[np.integer[Any]]:
+        """Encode canonical rows for counting: the tokens alone, in the smallest type, column after column in memory.
+
+        Raises what `encode` does.
+        """
+        smallest = np.min_scalar_type(max(self.sizes, default=1) - 1)
+        tokens = room((len(frame), len(self.codecs)), smallest, "F")
+        for index, codec in enumerate(self.codecs):
+            for rows in _blocks(len(frame)):
+                tokens[rows, index] = codec.tokens(frame[codec.column.name].iloc[rows])
+        return tokens
 
     def decode(
         self, tokens: NDArray[np.int32], rng: np.random.Generator, offsets: NDArray[np.float32] | None = None
@@ -73,6 +91,11 @@ class Encoder:
         """Return decoded rows, some of which were left out, with identifiers and groups numbered anew."""
         fresh = {column.name: _numbered(column, len(frame)) for column in self.schema if not column.modelled}
         return frame.reset_index(drop=True).assign(**fresh)
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    """Cut rows into blocks whose values fit in memory beside one another."""
+    return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
 
 
 def _numbered(column: Column, rows: int) -> pd.Series:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tabsynth.files import CHUNK
+from tabsynth.mapped import room
 from tabsynth.privacy.marginals import Marginal
 from tabsynth.schema import Column
 
@@ -85,10 +88,15 @@ class Codes:
         """The number of codes of every column."""
         return tuple(int(group.max()) + 1 for group in self.groups)
 
-    def apply(self, tokens: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return rows of tokens as rows of codes."""
-        codes = [group[tokens[:, column]] for column, group in enumerate(self.groups)]
-        return np.stack(codes, axis=1).astype(np.int32)
+    def apply(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Return rows of tokens as rows of codes, in the smallest type, column after column in memory."""
+        smallest = np.min_scalar_type(max(self.sizes) - 1)
+        codes = room(tokens.shape, smallest, "F")
+        for column, group in enumerate(self.groups):
+            for start in range(0, len(tokens), CHUNK):
+                rows = slice(start, start + CHUNK)
+                codes[rows, column] = group[tokens[rows, column]]
+        return codes
 
     def cut(self, column: int, classes: NDArray[np.int64]) -> Codes:
         """Return the codes with a column's cut so that none holds tokens of two classes; levels stay as coarse."""
@@ -131,9 +139,8 @@ def _merged(
     column: Column, shares: NDArray[np.float64], counts: NDArray[np.float64], most: int, scale: float
 ) -> NDArray[np.int64]:
     """Return one column's groups."""
-    if not column.numeric:
+    if not column.numeric and not (column.ordered and (scale or len(counts) > most)):
         return heaviest(counts, most, scale) if scale or len(counts) > most else np.arange(len(counts))
-    if not column.nullable:
-        return neighbouring(shares, most)
-    values = neighbouring(shares[:-1], most)
-    return np.append(values, values.max() + 1)
+    alone = len(column.codes or ()) + bool(column.nullable)  # codes and missing have no neighbours
+    values = neighbouring(shares[: len(shares) - alone], most)
+    return np.append(values, values.max() + 1 + np.arange(alone))

@@ -10,13 +10,14 @@ ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tabsynth.columns.times import cycle_cells, place_in_cycle
 from tabsynth.conversion import to_axis
 from tabsynth.errors import SchemaError
 from tabsynth.privacy import grid
@@ -34,6 +35,7 @@ SHARES = {  # of a column's part
     "categories": 1.0,
     "bounds": 0.2,
     "decimals": 0.1,
+    "rhythm": 0.1,  # of datetimes, which have no decimals
     "grid": 0.35,
     "split": 0.2 / ROUNDS,
     "anchors": 0.15,
@@ -77,7 +79,8 @@ def discover(table: Table, ledger: Ledger, secret: Secret, *, share: float = 0.1
 
 def _is_open(column: Column) -> bool:
     """Whether a fact of this column has to be measured."""
-    return bool(set(column.undeclared()) - {"nullable"}) or (column.numeric and column.bins is None)
+    bare = (column.numeric and column.bins is None) or (column.cycle is not None and column.rhythm is None)
+    return bool(set(column.undeclared()) - {"nullable"}) or bare
 
 
 def _sizes(table: Table, ledger: Ledger, secret: Secret, share: float) -> tuple[float, float]:
@@ -116,6 +119,8 @@ class _Measure:
             column = replace(column, nullable=True)  # how many are missing, one-way marginals tell
         if column.kind == "categorical" and column.categories is None:
             return replace(column, categories=self._categories(column))
+        if column.cycle is not None and column.rhythm is None:
+            column = replace(column, rhythm=self._rhythm(column))
         if not column.numeric or column.bins is not None:
             return column
         if column.bounds is None:
@@ -128,8 +133,10 @@ class _Measure:
         """Return the categories frequent enough to be told from one unit's own, and a name for the rest."""
 
         def observed() -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-            counts = self.table.private[column.name].value_counts()
-            return np.asarray(counts.index, dtype=object), np.asarray(counts, np.int64)
+            values = np.asarray(self.table.private[column.name].cat.categories, dtype=object)
+            codes = (block.cat.codes + 1 for block in self.table.blocks(column.name))  # that of missing is -1
+            counts = np.sum([np.bincount(found, minlength=len(values) + 1) for found in codes], axis=0)
+            return values, counts[1:]
 
         unknown = [c for c in self.table.schema.modelled if c.kind == "categorical" and c.categories is None]
         found = noisy_categories(
@@ -145,13 +152,12 @@ class _Measure:
 
     def _bounds(self, column: Column) -> tuple[float, float]:
         """Return bounds that hold nearly all values: the outermost cells of a coarse grid that beat their noise."""
-        axis = to_axis(self.table.private[column.name], column)
         edges = _coarse_edges(column)
-        counts, scale = self._histogram(column, "bounds", lambda: grid.count_cells(axis, edges))
-        if scale == 0 and np.isnan(axis).all():
-            return 0.0, 0.0  # every value is missing: any bounds will do
+        counts, scale = self._histogram(column, "bounds", lambda: self._cells(column, edges))
         if scale == 0:  # not private: the extremes themselves
-            return float(np.nanmin(axis, initial=np.inf)), float(np.nanmax(axis, initial=-np.inf))
+            low = min(float(np.nanmin(axis, initial=np.inf)) for axis in self._axes(column))
+            high = max(float(np.nanmax(axis, initial=-np.inf)) for axis in self._axes(column))
+            return (low, high) if low <= high else (0.0, 0.0)  # every value is missing: any bounds will do
         occupied = np.flatnonzero(counts > 4.5 * scale)
         if len(occupied) == 0:
             raise SchemaError(f"Column {column.name!r}: its bounds are lost in the noise at this budget; declare them.")
@@ -165,12 +171,7 @@ class _Measure:
         """Return the column with the fewest decimals that nearly all values need; unchanged when they need many."""
 
         def needed() -> NDArray[np.int64]:
-            values = to_axis(self.table.private[column.name], column)
-            values = values[~np.isnan(values)]
-            needs = np.full(len(values), MOST_DECIMALS + 1)
-            for decimals in range(MOST_DECIMALS, -1, -1):
-                needs[np.isclose(values, np.round(values, decimals), rtol=1e-12, atol=1e-12)] = decimals
-            return np.bincount(needs, minlength=MOST_DECIMALS + 2)
+            return np.asarray(np.sum([_decimals(axis) for axis in self._axes(column)], axis=0))
 
         counts, scale = self._histogram(column, "decimals", needed)
         enough = np.cumsum(counts) >= 0.99 * counts.sum() - 2 * scale
@@ -182,28 +183,53 @@ class _Measure:
         bounds = (float(np.floor(low * grain) / grain), float(np.ceil(high * grain) / grain))
         return replace(column, decimals=decimals, bounds=bounds)
 
+    def _rhythm(self, column: Column) -> tuple[float, ...]:
+        """Return how often each hour of the day or the week comes, or each weekday; all alike where noise drowns it."""
+        cycle = column.cycle or "week"
+
+        def counted() -> NDArray[np.int64]:
+            places = (
+                place_in_cycle(axis[~np.isnan(axis)], cycle, column.step, column.timezone)
+                for axis in self._axes(column)
+            )
+            cells = cycle_cells(cycle, column.step)
+            return np.asarray(np.sum([np.bincount(each, minlength=cells) for each in places], axis=0))
+
+        counts, scale = self._histogram(column, "rhythm", counted)
+        counts = np.where(counts > 2 * scale, counts, 0.0)  # noise alone is no hour
+        return tuple(map(float, counts if counts.any() else np.ones(len(counts))))
+
     def _bins(self, column: Column, bins: int) -> tuple[float, ...]:
         """Return noisy-quantile bins over the column's bounds, spikes as narrow bins of their own."""
         low, high = column.bounds or (0.0, 0.0)
         if high == low:  # constant, which the bounds say: there is nothing to measure
             return low, high + column.step if column.step else float(np.nextafter(high, np.inf))
         top = high + column.step
-        axis = to_axis(self.table.private[column.name], column)
-        axis = axis if column.step == 0 else low + np.round((axis - low) / column.step) * column.step
         edges = grid.first_edges(low, top, column.step)
-        counts, scale = self._histogram(column, "grid", lambda: grid.count_cells(axis, edges))
+        counts, scale = self._histogram(column, "grid", lambda: self._cells(column, edges, low))
         cells = grid.Grid(edges, counts, np.full(len(counts), scale**2))
         for _ in range(ROUNDS):
             finer = grid.split_heavy(cells, column.step, bins)
             if len(finer) == len(cells.edges):
                 break
-            counts, scale = self._histogram(column, "split", partial(grid.count_cells, axis, finer))
+            counts, scale = self._histogram(column, "split", partial(self._cells, column, finer, low))
             cells = grid.refine(cells, finer, counts, scale**2)
         edges = grid.quantile_bins(cells, ANCHORS)
-        counts, scale = self._histogram(column, "anchors", lambda: grid.count_cells(axis, edges))
+        counts, scale = self._histogram(column, "anchors", lambda: self._cells(column, edges, low))
         anchors = grid.Grid(edges, counts, np.full(len(counts), scale**2))
         cells = grid.refine(anchors, cells.edges, cells.counts, float(cells.variances.mean()))
         return tuple(float(edge) for edge in grid.quantile_bins(cells, bins))
+
+    def _cells(self, column: Column, edges: NDArray[np.float64], low: float | None = None) -> NDArray[np.int64]:
+        """Count a column's values per cell, rounded to whole steps from `low` if that is given."""
+        counts = np.zeros(len(edges) - 1, np.int64)
+        for axis in self._axes(column):
+            counts += grid.count_cells(axis if low is None else _snapped(axis, low, column.step), edges)
+        return counts
+
+    def _axes(self, column: Column) -> Iterator[NDArray[np.float64]]:
+        """Yield a private column on the real axis, block by block."""
+        return (to_axis(block, column) for block in self.table.blocks(column.name))
 
     def _histogram(
         self, column: Column, part: str, count: Callable[[], NDArray[np.int64]]
@@ -223,6 +249,20 @@ class _Measure:
 
     def _sigma(self, part: str) -> float:
         return self.ledger.sigma(self.share * SHARES[part])
+
+
+def _snapped(axis: NDArray[np.float64], low: float, step: float) -> NDArray[np.float64]:
+    """Round values to whole steps from `low`, where there is a step."""
+    return axis if step == 0 else low + np.round((axis - low) / step) * step
+
+
+def _decimals(axis: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count values by the decimals that they need, those of more than MOST_DECIMALS last."""
+    values = axis[~np.isnan(axis)]
+    needs = np.full(len(values), MOST_DECIMALS + 1)
+    for decimals in range(MOST_DECIMALS, -1, -1):
+        needs[np.isclose(values, np.round(values, decimals), rtol=1e-12, atol=1e-12)] = decimals
+    return np.bincount(needs, minlength=MOST_DECIMALS + 2)
 
 
 def _coarse_edges(column: Column) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,14 +78,14 @@ class Marginals:
         refuse_oversized(table.schema.modelled, table.schema.target, most, self.cells)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins_of(table.schema, ledger))
-        tokens = Encoder(known.schema).encode(table.private).tokens
+        tokens = Encoder(known.schema).tokens(table.private)
         model = self.learn(known, tokens, ledger, secret, progress)
         return MarginalsSampler(known.schema, model.chain, model.within, model.keeps)
 
     def learn(
         self,
         known: Discovery,
-        private: NDArray[np.int32],
+        private: NDArray[np.integer[Any]],
         ledger: Ledger,
         secret: Secret,
         progress: Progress = silent,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Study:
     Known are cells that are empty, and `links`, pairs of columns that have to be measured together.
     """
 
-    private: NDArray[np.int32]
+    private: NDArray[np.integer[Any]]
     codes: Codes
     names: Sequence[str]
     total: float
@@ -204,7 +205,7 @@ class Study:
         counts = self._table(self.private, query.columns)
         return np.rint(grouped(counts, [self.codes.levels[query.level][c] for c in query.columns])).astype(np.int64)
 
-    def _table(self, rows: NDArray[np.int32], columns: Clique) -> Floats:
+    def _table(self, rows: NDArray[np.integer[Any]], columns: Clique) -> Floats:
         """Count the combinations of codes in rows, private ones or drawn from a model."""
         counts = count_tokens(rows, columns, tuple(self.codes.sizes[column] for column in columns))
         return np.asarray(counts, np.float64)
