@@ -44,6 +44,7 @@ BLOCK = 16384  # rows that are sampled together
 SCORED = 4096  # rows whose likelihood is found together
 ROOMY = 3.0  # epsilon above which a batch need not be as large for its noise to be small
 BATCH = 8192
+MANY = 16_000  # units from which on there are steps enough without a budget in batches of 256
 ORDERS = ("schema", "fewest")
 CELLS = 2**23  # of the widest output of a block
 
@@ -200,11 +201,12 @@ class Rows:
 
     `steps`, `batch`, `rate`, `average`, `max_grad_norm` and `bins` count under a budget. `batch` None: 8,192 units,
     above epsilon 3 half of that, which halves what a fit takes, or all of a smaller table. Without a budget `epochs`
-    passes are made in batches of `free_batch` with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share
-    of rows that are trained on in an order of their own; the others are read in `order`, in which rows are sampled too:
-    the columns with the fewest tokens first ("fewest"), where many rows begin alike and sampling is fast, or that of
-    the "schema". `discovery` and `one_way` split the budget; training takes the rest. `device` is where it runs: "auto"
-    (a GPU when there is one), "cpu", "cuda" or "cuda:0".
+    passes are made in batches of `free_batch` (None: 256 units, or 128 of fewer than 16,000) with `free_rate`,
+    `free_average` and `free_bins`. `shuffled` is the share of rows that are trained on in an order of their own; the
+    others are read in `order`, in which rows are sampled too: the columns with the fewest tokens first ("fewest"),
+    where many rows begin alike and sampling is fast, or that of the "schema". `discovery` and `one_way` split the
+    budget; training takes the rest. `device` is where it runs: "auto" (a GPU when there is one), "cpu", "cuda" or
+    "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -214,8 +216,8 @@ class Rows:
     rate: float = 1.5e-2
     average: float = 0.95
     max_grad_norm: float = 0.5
-    epochs: float = 16.0
-    free_batch: int = 256
+    epochs: float = 14.0
+    free_batch: int | None = None
     free_rate: float = 3e-3
     free_average: float = 0.995
     shuffled: float = 0.1
@@ -239,8 +241,8 @@ class Rows:
             _check.positive(name, getattr(self, name))
         for name in ("average", "free_average", "shuffled"):
             _check.within(name, getattr(self, name), 0, 1)
-        given = ["batch"] if self.batch is not None else []
-        for name in ("steps", *given, "free_batch", "width", "depth", "heads", "bins", "free_bins"):
+        given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
+        for name in ("steps", *given, "width", "depth", "heads", "bins", "free_bins"):
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("seed", self.seed, 0)
         _check.one_of("order", self.order, ORDERS)
@@ -260,21 +262,16 @@ class Rows:
         require_room(self.batch, table.schema)
         table = bound_contributions(table, secret)
         noisy = ledger.sigma(1.0) > 0
-        bins = self.bins if noisy else self.free_bins
-        known = discover(table, ledger, secret, share=self.discovery, bins=bins)
+        most = self.bins if noisy else self.free_bins
+        known = discover(table, ledger, secret, share=self.discovery, bins=most)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
         unit = table.schema.unit.rows
         ones = one_way(
-            tokens,
-            encoder.sizes,
-            encoder.names,
-            share=self.one_way,
-            rows_per_unit=unit,
-            ledger=ledger,
-            secret=secret,
+            tokens, encoder.sizes, encoder.names, share=self.one_way, rows_per_unit=unit, ledger=ledger, secret=secret
         )
-        model = self.untrained(encoder.sizes, [_start(one, known.rows) for one in ones])
+        bins = [codec.values if codec.column.numeric else 0 for codec in encoder.codecs]
+        model = self.untrained(encoder.sizes, bins, [_start(one, known.rows) for one in ones])
         training = _Training(self, model, private=noisy)
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
@@ -300,11 +297,15 @@ class Rows:
         places = range(len(sizes))
         return tuple(places if self.order == "schema" else sorted(places, key=lambda place: sizes[place]))
 
-    def untrained(self, sizes: Sequence[int], one_way: Sequence[Tensor] | None = None) -> RowTransformer:
-        """Return the transformer before training; nobody's random state is used."""
+    def untrained(
+        self, sizes: Sequence[int], bins: Sequence[int] = (), one_way: Sequence[Tensor] | None = None
+    ) -> RowTransformer:
+        """Return the transformer before training, see `RowTransformer.smooth`; nobody's random state is used."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return RowTransformer(sizes, width=self.width, depth=self.depth, heads=self.heads, one_way=one_way)
+            model = RowTransformer(sizes, width=self.width, depth=self.depth, heads=self.heads, one_way=one_way)
+            model.smooth(bins)
+            return model
 
 
 class _Training:
@@ -320,7 +321,7 @@ class _Training:
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99))
         else:
             self.rate, self.average = settings.free_rate, settings.free_average
-            self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
+            self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
 
     def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge all steps: what is left of the budget."""
@@ -328,8 +329,9 @@ class _Training:
         if self.private:
             settings = DPSGDSettings(own.steps, own.private_batch(ledger), own.max_grad_norm)
         else:
-            steps = max(1, round(own.epochs / min(1.0, own.free_batch / units)))
-            settings = DPSGDSettings(steps, own.free_batch, math.inf)
+            batch = own.free_batch or (256 if units >= MANY else 128)
+            steps = max(1, round(own.epochs / min(1.0, batch / units)))
+            settings = DPSGDSettings(steps, batch, math.inf)
         return DPSGD(
             settings,
             self.optimizer,

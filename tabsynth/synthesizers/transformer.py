@@ -21,6 +21,8 @@ from tabsynth.synthesizers.prefixes import Prefixes, attend, pick
 
 CHUNK = 256  # rows whose gradients are found together
 PART = 512  # prefixes that go through all blocks together: what they need stays in the processor's cache
+SMOOTH = 0.8  # of the variance of a bin's first embedding: what it has in common with the bins around it
+WAVES = 8  # cosines that this common part is made of
 MULTIPLE = 4  # small matrix products are up to twice as fast on sides that are multiples of this
 
 
@@ -97,6 +99,21 @@ class RowTransformer(nn.Module):
                 output.bias.zero_()  # type: ignore[operator]
                 if one_way is not None:
                     output.bias.copy_(one_way[column].log())  # type: ignore[operator]
+
+    @torch.no_grad()
+    def smooth(self, bins: Sequence[int]) -> None:
+        """Let bins that lie near each other start with embeddings that are alike.
+
+        `bins` counts each column's, which come first among its tokens; 0 for categories, nothing for none at all. What
+        the rows of one bin teach then holds for its neighbours from the first step on; every embedding is still free.
+        """
+        waves = torch.arange(1, WAVES + 1)
+        for start, count in zip(self.starts.tolist(), bins, strict=False):
+            place = (torch.arange(count) + 0.5) / max(count, 1)
+            slow = torch.cos(torch.pi * place[:, None] * waves) @ torch.randn(WAVES, self.width)
+            if count > WAVES // 2:
+                own = self.cells.weight[start : start + count]
+                own.mul_((1 - SMOOTH) ** 0.5).add_(slow, alpha=(SMOOTH * 2 / WAVES) ** 0.5)
 
     def losses(self, tokens: Tensor, orders: Tensor, tape: Tape | None = None) -> Tensor:
         """Return each row's negative log-likelihood in nats, shape (rows,), read in its own order."""

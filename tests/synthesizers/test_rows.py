@@ -40,6 +40,20 @@ def transformer_of(sizes=SIZES, **kwargs):
     return model
 
 
+def test_near_bins_start_alike_and_categories_do_not():
+    sizes, count = (101, 3, 40, 4), 100
+    model = Rows(width=256, heads=2).untrained(sizes, (count, 0, 0, 3))
+    plain = Rows(width=256, heads=2).untrained(sizes).cells.weight.detach()
+    cells = model.cells.weight.detach()
+    near = torch.cosine_similarity(cells[: count - 1], cells[1:count])
+    far = torch.cosine_similarity(cells[: count // 2], cells[count // 2 : count])
+    assert float(near.mean()) == pytest.approx(0.8, abs=0.05)
+    assert abs(float(far.mean())) < 0.2
+    assert abs(float(torch.cosine_similarity(plain[: count - 1], plain[1:count]).mean())) < 0.05
+    assert float(cells[:count].var()) == pytest.approx(1.0, abs=0.15)
+    assert torch.equal(cells[count:], plain[count:])  # the missing, all categories, and bins too few to speak of
+
+
 def some_rows(sizes=SIZES, rows=30):
     """Return tokens and, for each row, an order of its own."""
     rng = torch.Generator().manual_seed(1)
