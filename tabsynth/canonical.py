@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tabsynth.columns import DAY, Column
+from tabsynth.columns.reading import code_text
 from tabsynth.columns.times import UNITS, duration_text, zone_of
 
 
@@ -20,7 +21,34 @@ def to_axis(series: pd.Series, column: Column) -> NDArray[np.float64]:
         return np.where(series.isna(), np.nan, seconds)
     if column.kind == "duration":
         return np.asarray(series.to_numpy().astype("timedelta64[us]") / np.timedelta64(1, "s"), np.float64)
+    if column.codes is not None:
+        series = pd.to_numeric(series.mask(code_places(series, column) >= 0))
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def code_places(series: pd.Series, column: Column) -> NDArray[np.int64]:
+    """Return which of the column's codes each canonical value is, shape (n,); -1 for numbers and missing values.
+
+    >>> code_places(pd.Series([7, "refused", None], dtype=object), Column("a", "integer", codes=("refused",))).tolist()
+    [-1, 0, -1]
+    """
+    places = np.full(len(series), -1, np.int64)
+    for place, code in enumerate(column.codes or ()):
+        if isinstance(code, str) == (series.dtype == object) or not isinstance(code, str):
+            places[(series == code).fillna(False).to_numpy(bool)] = place
+    return places
+
+
+def with_codes(series: pd.Series, places: NDArray[np.int64], column: Column) -> pd.Series:
+    """Return canonical numbers with codes where `places` says which: objects as soon as a code may be a text."""
+    if not any(isinstance(code, str) for code in column.codes or ()):
+        values = np.array([*(column.codes or ()), 0.0], np.float64)
+        coded = pd.Series(values[places], index=series.index).astype(series.dtype)
+        return series.where(places < 0, coded)
+    kind = int if column.kind == "integer" else float
+    codes = np.array([*(code if isinstance(code, str) else kind(code) for code in column.codes or ()), None], object)
+    numbers = series.astype(object)
+    return numbers.where(numbers.notna(), None).where(places < 0, pd.Series(codes[places], index=series.index))
 
 
 def from_axis(axis: NDArray[np.float64], column: Column) -> pd.Series:
@@ -35,8 +63,8 @@ def from_axis(axis: NDArray[np.float64], column: Column) -> pd.Series:
         lengths = np.rint(np.where(missing, 0, axis) * 1e6).astype(np.int64).astype("timedelta64[us]")
         lengths[missing] = np.timedelta64("NaT")
         return pd.Series(lengths, name=column.name)
-    series = pd.Series(axis, name=column.name)
-    return series.astype("Int64") if column.kind == "integer" else series
+    numbers = pd.Series(axis, name=column.name, dtype="Int64" if column.kind == "integer" else "float64")
+    return numbers if column.codes is None else with_codes(numbers, np.full(len(numbers), -1), column)
 
 
 def in_zone(moments: pd.Series, timezone: str | None) -> pd.Series:
@@ -54,7 +82,14 @@ def in_zone(moments: pd.Series, timezone: str | None) -> pd.Series:
 
 
 def recast(series: pd.Series, column: Column) -> pd.Series:
-    """Return moments or durations of any dtype in canonical form; raise TypeError or ValueError for anything else."""
+    """Return moments, durations or numbers with codes of any dtype in canonical form.
+
+    Raises TypeError or ValueError for anything else.
+    """
+    if column.codes is not None:
+        places = code_places(series, column)
+        numbers = pd.to_numeric(series.mask(places >= 0)).astype("Int64" if column.kind == "integer" else "float64")
+        return with_codes(numbers, places, column)
     if column.kind == "duration":
         return pd.Series(pd.to_timedelta(series)).dt.as_unit("us")
     moments = pd.to_datetime(series, format="ISO8601", utc=isinstance(series.dtype, pd.DatetimeTZDtype))
@@ -85,4 +120,6 @@ def as_dates(series: pd.Series, column: Column) -> pd.Series:
     """Return canonical moments of a column that counts in days as dates, and all else as it stands in a table."""
     if column.kind == "datetime" and column.step >= DAY:
         return series.astype(pd.ArrowDtype(pa.date32()))
+    if series.dtype == object and column.codes is not None:
+        return series.map(code_text, na_action="ignore")  # a column of a file has one type
     return everyday(series, column)

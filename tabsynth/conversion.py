@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabsynth.canonical import from_axis, in_zone, to_axis
+from tabsynth.canonical import from_axis, in_zone, to_axis, with_codes
 from tabsynth.columns.times import UNITS, is_number, seconds_of
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable
@@ -31,7 +31,8 @@ def convert(raw: RawTable, column: Column, missing: tuple[str, ...], *, check_do
     """Turn one raw column into its canonical form; raise TableError naming the rule it breaks."""
     values = raw.columns.column(column.name)
     try:
-        series = CONVERT["categorical" if "group" in column.roles else column.kind](values, column, missing)
+        kind = "categorical" if "group" in column.roles else column.kind
+        series = _with_codes(values, column, missing) if column.codes else CONVERT[kind](values, column, missing)
         if check_domain:
             _check_domain(series, column)
     except _BrokenRule as broken:
@@ -55,7 +56,7 @@ def _categorical(values: pa.ChunkedArray, column: Column, missing: tuple[str, ..
     extra = sorted(text for text in found if text not in known and text not in absent)
     position = {text: index for index, text in enumerate((*declared, *extra))}
     new_code = np.array([position.get(text, -1) for text in found] + [-1], np.int64)
-    dtype = pd.CategoricalDtype([*declared, *extra])
+    dtype = pd.CategoricalDtype([*declared, *extra], ordered=column.ordered)
     return pd.Series(pd.Categorical.from_codes(new_code[codes], dtype=dtype))
 
 
@@ -84,6 +85,20 @@ def _integer(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) 
 
 def _float(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
     return pd.Series(_numbers(values, missing))
+
+
+def _with_codes(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    """Read numbers beside the column's codes; a code wins over a text that stands for a missing value."""
+    text = _text(values).combine_chunks()
+    places = (
+        pc.index_in(text, pa.array(column.code_texts)).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    )
+    rest = pc.if_else(pa.array(places >= 0), pa.scalar(None, pa.string()), text)
+    numbers = CONVERT[column.kind](pa.chunked_array([rest]), column, missing)
+    for place, code in enumerate(column.codes or ()):
+        if not isinstance(code, str):  # 9999.00 is the code 9999 too
+            places[(numbers == code).fillna(False).to_numpy(bool)] = place
+    return with_codes(numbers.mask(places >= 0), places, column)
 
 
 def _datetime(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:

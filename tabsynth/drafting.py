@@ -30,6 +30,8 @@ TIME_FORMATS = (
     "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M",
 )  # fmt: skip
 DURATION_FORMS = {"clock": re.compile(r"-?\d+:\d\d(:\d\d(\.\d+)?)?"), "iso": re.compile(r"-?P[\dDTHMSW.,]+")}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+MOST_WORDS, NUMBERS_PER_WORD = 3, 10  # different ones, for words among numbers to be codes
 MOST_CATEGORIES = 10_000
 MOST_DECIMALS = 6
 IDENTIFIER_NAME = re.compile(r"(^|[^a-z])(id|ids|uuid|guid|ssn|iban)$|Id$|ID$")
@@ -54,10 +56,15 @@ class Draft:
 
     def kinds(self) -> Schema:
         """Return names and kinds alone, which are then published; every domain is left to discovery."""
-        nothing: dict[str, Any] = dict.fromkeys(("nullable", "categories", "bounds", "decimals"))
-        weeks: dict[str, Any] = {"datetime": {"cycle": "week"}}  # not only where the data span some
-        bare = (replace(column, **nothing, **weeks.get(column.kind, {})) for column in self.schema)
-        return Schema(tuple(bare))
+        return Schema(tuple(map(_bare, self.schema)))
+
+
+def _bare(column: Column) -> Column:
+    """Return a column without what the data say of it; words among numbers are said by nothing but the data."""
+    if column.codes is not None:
+        return Column(column.name, "categorical", roles=column.roles, nullable=None)
+    cycle: Any = "week" if column.kind == "datetime" else None  # not only where the data span some
+    return replace(column, nullable=None, categories=None, bounds=None, decimals=None, cycle=cycle)
 
 
 def draft(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> Draft:
@@ -100,7 +107,19 @@ def _candidates(raw: RawTable, name: str) -> list[Column]:
         return [Column(name, "duration", nullable=True, format=None if form == "clock" else form), category]
     kinds: tuple[Kind, ...] = ("boolean", "integer", "float")
     dates = [Column(name, "datetime", nullable=True, format=form) for form in TIME_FORMATS]
-    return [*(Column(name, kind, nullable=True) for kind in kinds), *dates, category]
+    words = _words_among_numbers(raw, name)
+    coded = [Column(name, kind, nullable=True, codes=words) for kind in ("integer", "float")] if words else []
+    return [*(Column(name, kind, nullable=True) for kind in kinds), *dates, *coded, category]
+
+
+def _words_among_numbers(raw: RawTable, name: str) -> tuple[str, ...]:
+    """Return the few words that stand among many numbers, none where the texts of a column are of another sort."""
+    values = raw.columns.column(name)
+    if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
+        return ()
+    texts = {str(text).strip() for text in pc.unique(values).to_pylist() if text is not None} - set(MISSING_TEXTS)
+    words = sorted(text for text in texts if NUMBER.fullmatch(text) is None)
+    return tuple(words) if len(words) <= MOST_WORDS and len(texts) >= NUMBERS_PER_WORD * len(words) else ()
 
 
 def _moments(raw: RawTable, name: str) -> Column:
@@ -150,6 +169,7 @@ def _with_domain(column: Column, series: pd.Series) -> Column:
     if not column.numeric:
         return column
     axis = to_axis(present, column)
+    axis = axis[~np.isnan(axis)]
     if column.kind in ("float", "duration"):
         column = replace(column, decimals=_decimals(axis))
     if column.kind == "datetime" and float(axis.max() - axis.min()) > WEEK:

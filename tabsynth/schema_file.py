@@ -64,6 +64,8 @@ def json_schema() -> dict[str, Any]:
             "unit": {"enum": list(times.UNITS)},
             "timezone": {"type": "string"},
             "cycle": {"enum": list(times.CYCLES)},
+            "codes": {"type": "array", "items": value, "minItems": 1},
+            "ordered": {"type": "boolean"},
             "rhythm": {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 7},
         },
     }

@@ -25,6 +25,10 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
     "yes and no": (["yes", "no", "yes"], Column("a", "categorical", categories=("no", "yes"))),
     "ones and zeros": ([1, 0, 1], Column("a", "integer", bounds=(0, 1))),
     "a mix": (["1", "x", "2.5"], Column("a", "categorical", categories=("1", "2.5", "x"))),
+    "words among numbers": (
+        [*map(str, range(40)), "refused", "-", "refused"],
+        Column("a", "integer", bounds=(0, 39), codes=("-", "refused")),
+    ),
     "dates": (
         ["1970-01-02", "1970-01-01", "NA"],
         Column("a", "datetime", bounds=(0, 86400), format="%Y-%m-%d", nullable=True),
@@ -123,6 +127,15 @@ def test_kinds_alone_publish_names_and_kinds() -> None:
     assert bare.rows is None
     for column in bare:
         assert (column.categories, column.bounds, column.decimals, column.nullable) == (None, None, None, None)
+
+
+def test_words_found_among_numbers_are_not_published_with_the_kinds() -> None:
+    drafted = draft(
+        pd.DataFrame({"a": [*map(str, range(40)), "Zebedee"], "b": pd.date_range("2020-01-01", periods=41)})
+    )
+    assert drafted.schema["a"].codes == ("Zebedee",)
+    assert drafted.kinds()["a"] == Column("a", "categorical", nullable=None)
+    assert drafted.kinds()["b"].cycle == "week"
 
 
 def test_too_many_categories_are_left_to_be_declared() -> None:

@@ -61,6 +61,10 @@ def columns(draw, name):
             low, high = facts["bounds"]
             edges = sorted({low, high + 1, *(edge for edge in inner if low < edge <= high)})
             facts["bins"] = draw(st.sampled_from([None, tuple(edges) if len(edges) > 1 else None]))
+    if kind in ("integer", "float"):
+        facts["codes"] = draw(st.sampled_from([None, ("?", "N/A"), (10**11, "x"), (1e11 + 0.5,)]))
+    if kind == "categorical" and facts["categories"] is not None:
+        facts["ordered"] = draw(st.booleans())
     if kind == "float":
         facts["decimals"] = draw(st.none() | st.integers(0, 15))
     if kind == "datetime":

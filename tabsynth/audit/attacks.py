@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.conversion import to_axis
+from tabsynth.canonical import code_places, to_axis
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.metrics.neighbours import nearest
 from tabsynth.schema import Schema
@@ -145,6 +145,7 @@ def _tokens(codec: Any, series: pd.Series) -> NDArray[np.int64]:
     if column.numeric:
         low, high = column.bounds
         inside |= pd.Series(to_axis(series, column), index=series.index).between(low, high)
+        inside |= code_places(series, column) >= 0
     else:
         inside |= series.astype(object).astype(str).isin(list(column.levels or ()))
     tokens = np.full(len(series), codec.size, np.int64)

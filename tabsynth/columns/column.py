@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from tabsynth.columns import times
-from tabsynth.columns.reading import axis_value, column_values
+from tabsynth.columns.reading import axis_value, code_text, column_values
 from tabsynth.columns.times import CYCLES, DAY, Cycle
 from tabsynth.errors import SchemaError
 
@@ -35,7 +35,8 @@ class Column:
 
     Numeric kinds live on one real axis: integers and floats as themselves, datetimes as seconds since 1970 UTC,
     durations as seconds.
-    `bounds` are the smallest and largest value allowed. `bins` are increasing edges that start at the lower bound and
+    `bounds` are the smallest and largest value allowed. `codes` are what stands in a numeric column and is no number,
+    such as "refused" or 9999. `bins` are increasing edges that start at the lower bound and
     end one `step` above the upper one; a value belongs to the bin whose lower edge it has reached.
 
     >>> Column("age", "integer", bounds=(17, 90)).step
@@ -55,6 +56,8 @@ class Column:
     timezone: str | None = None
     cycle: Cycle | None = None
     rhythm: tuple[float, ...] | None = None
+    codes: tuple[str | float, ...] | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         """Check that the declared facts fit the kind and one another."""
@@ -74,6 +77,10 @@ class Column:
         if self.format is not None and (self.kind not in ("datetime", "duration") or not isinstance(self.format, str)):
             raise self._wrong("format belongs to a datetime column or a duration, as text")
         self._check_times()
+        if self.codes is not None:
+            self._check_codes(self.codes)
+        if self.ordered and self.categories is None:
+            raise self._wrong("ordered needs declared categories, the first one lowest")
 
     @property
     def numeric(self) -> bool:
@@ -89,6 +96,11 @@ class Column:
     def levels(self) -> tuple[str, ...] | None:
         """The declared categories; a boolean's are False and True."""
         return ("False", "True") if self.kind == "boolean" else self.categories
+
+    @property
+    def code_texts(self) -> tuple[str, ...]:
+        """The codes as they stand in a text file."""
+        return tuple(map(code_text, self.codes or ()))
 
     @property
     def step(self) -> float:
@@ -140,6 +152,10 @@ class Column:
         for fact in ("categories", "bounds", "bins"):
             if (values := getattr(self, fact)) is not None:
                 plain[fact] = [self._written(value) for value in values]
+        if self.codes is not None:
+            plain["codes"] = list(self.codes)
+        if self.ordered:
+            plain["ordered"] = True
         if self.rhythm is not None:
             plain["rhythm"] = list(map(float, self.rhythm))
         for fact in ("decimals", "format", "unit", "timezone", "cycle"):
@@ -194,6 +210,16 @@ class Column:
         if bins[0] > self.bounds[0] or bins[-1] < self.bounds[1]:
             raise self._wrong("bins must cover the bounds")
 
+    def _check_codes(self, codes: tuple[str | float, ...]) -> None:
+        if self.kind not in ("integer", "float"):
+            raise self._wrong("codes belong to an integer or float column")
+        if not codes or len(set(self.code_texts)) != len(codes) or "" in self.code_texts:
+            raise self._wrong("codes must be a non-empty list of texts and numbers without repeats")
+        if not all(isinstance(code, str) or math.isfinite(code) for code in codes):
+            raise self._wrong("codes must be texts or finite numbers")
+        if self.bounds is not None and self.step and set(codes) >= {*_steps(self.bounds, self.step, len(codes) + 1)}:
+            raise self._wrong("every number within the bounds is a code")
+
     def _check_times(self) -> None:
         """Check what belongs to datetimes and durations alone."""
         if self.unit is not None and (self.kind != "duration" or self.unit not in times.UNITS):
@@ -225,3 +251,9 @@ class Column:
 
     def _wrong(self, rule: str) -> SchemaError:
         return SchemaError(f"Column {self.name!r}: {rule}.")
+
+
+def _steps(bounds: tuple[float, float], step: float, most: int) -> list[float]:
+    """Return the values from the lower bound to the upper one, `most` at most."""
+    count = min(round((bounds[1] - bounds[0]) / step) + 1, most)
+    return [bounds[0] + step * place for place in range(count)]

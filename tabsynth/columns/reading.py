@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +31,9 @@ def column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
                 values[fact] = tuple(axis_value(kind, value, unit, timezone) for value in _as_list(values[fact]))
     except (TypeError, ValueError, OverflowError, LookupError):
         raise SchemaError(f"Column {name!r}: bounds, bins and categories are lists of values of its kind.") from None
+    values["codes"] = _codes(name, values.get("codes"))
+    if not isinstance(values.get("ordered", False), bool):
+        raise SchemaError(f"Column {name!r}: ordered must be true or false.")
     for entry in TEXTS:
         if not isinstance(values.get(entry), str | None):
             raise SchemaError(f"Column {name!r}: {entry} must be a text.")
@@ -40,6 +44,28 @@ def column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values.get("decimals"), int | None):
         raise SchemaError(f"Column {name!r}: decimals must be a whole number.")
     return values
+
+
+def code_text(code: str | float) -> str:
+    """Return a code as it stands in a text file, a whole number without a point.
+
+    >>> code_text("N/A"), code_text(9999.0), code_text(-0.5)
+    ('N/A', '9999', '-0.5')
+    """
+    if isinstance(code, str):
+        return code.strip()
+    return str(int(code)) if math.isfinite(code) and code == int(code) else str(code)
+
+
+def _codes(name: str, codes: Any) -> tuple[str | float, ...] | None:
+    """Return codes as texts and numbers."""
+    if codes is None:
+        return None
+    if not isinstance(codes, list | tuple) or not all(
+        isinstance(code, str | int | float) and not isinstance(code, bool) for code in codes
+    ):
+        raise SchemaError(f"Column {name!r}: codes must be a list of texts and numbers.")
+    return tuple(code.strip() if isinstance(code, str) else code for code in codes)
 
 
 def _as_list(values: Any) -> list[Any]:

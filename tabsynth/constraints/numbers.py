@@ -47,6 +47,7 @@ class Inequality:
         kinds = {columns[name].kind if columns[name].kind in TIMES else "number" for name in self.over}
         if len(kinds) > 1 or not all(columns[name].numeric for name in self.over):
             raise wrong(self, "both columns must be numbers, or both datetimes, or both durations")
+        _refuse_codes(self, columns)
 
     def narrowed(self, domains: Mapping[str, Domain], columns: Columns) -> dict[str, Domain]:
         """Return bounds that leave the other column room."""
@@ -98,6 +99,7 @@ class Sum:
         for name in self.over:
             if columns[name].kind not in ("integer", "float"):
                 raise wrong(self, f"column {name!r} must be an integer or a float")
+        _refuse_codes(self, columns)
 
     def narrowed(self, domains: Mapping[str, Domain], columns: Columns) -> dict[str, Domain]:
         """Return the bounds of the total that its parts can reach."""
@@ -179,6 +181,13 @@ class OneHot:
     def to_dict(self) -> dict[str, Any]:
         """Return the rule as plain JSON values."""
         return {"kind": self.kind, "columns": list(self.columns)}
+
+
+def _refuse_codes(rule: Inequality | Sum, columns: Columns) -> None:
+    """Raise SchemaError where a column holds codes beside its numbers."""
+    for name in rule.over:
+        if columns[name].codes is not None:
+            raise wrong(rule, f"column {name!r} holds codes, which no rule between numbers knows")
 
 
 def _slack(column: Described) -> float:

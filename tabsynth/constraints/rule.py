@@ -36,6 +36,11 @@ class Described(Protocol):
         ...
 
     @property
+    def codes(self) -> tuple[str | float, ...] | None:
+        """See `Column`."""
+        ...
+
+    @property
     def modelled(self) -> bool:
         """See `Column`."""
         ...

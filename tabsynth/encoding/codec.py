@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.conversion import from_axis, to_axis
+from tabsynth.canonical import code_places, from_axis, to_axis, with_codes
 from tabsynth.encoding.warping import warp_of
 from tabsynth.errors import SchemaError
 from tabsynth.schema import OTHER, Column
@@ -48,10 +48,15 @@ class Codec:
             )
 
     @property
+    def bins(self) -> int:
+        """The number of tokens that stand for numbers: the first ones of a numeric column."""
+        return len(self.column.bins or ()) - 1 if self.column.numeric else 0
+
+    @property
     def values(self) -> int:
-        """The number of tokens that stand for a value."""
+        """The number of tokens that stand for a value: numbers, then codes; or categories."""
         if self.column.numeric:
-            return len(self.column.bins or ()) - 1
+            return self.bins + len(self.column.codes or ())
         return len(self.column.levels or ())
 
     @property
@@ -66,7 +71,7 @@ class Codec:
         if self.column.numeric:
             edges = self._edges()
             one_value = 1.5 * self.column.step or (edges[-1] - edges[0]) * NARROW
-            wide[: self.values] = np.diff(edges) > one_value
+            wide[: self.bins] = np.diff(edges) > one_value
         return wide
 
     @property
@@ -78,8 +83,10 @@ class Codec:
         """Return the token of every value, shape (n,); values outside the domain go to the nearest bin."""
         if self.column.numeric:
             axis = to_axis(series, self.column)
+            coded = code_places(series, self.column)
             codes = np.searchsorted(self._edges()[1:-1], self._snapped(axis), side="right")
-            missing = np.isnan(axis)
+            codes = np.where(coded >= 0, self.bins + coded, codes)
+            missing = np.isnan(axis) & (coded < 0)
         else:
             codes = self._category_codes(series)
             missing = codes < 0
@@ -105,9 +112,13 @@ class Codec:
             return self._decode_levels(tokens)
         low, width = self._bin(tokens)
         axis = self._stepped(self._placed(low + offsets.astype(np.float64) * width))
-        spike = self._spikes()[np.minimum(tokens, self.values - 1)]
+        spike = self._spikes()[np.minimum(tokens, self.bins - 1)]
         axis = np.clip(np.where(np.isnan(spike), axis, spike), *(self.column.bounds or (-np.inf, np.inf)))
-        return from_axis(np.where(tokens == self.values, np.nan, axis), self.column)
+        if self.column.codes is None:
+            return from_axis(np.where(tokens == self.values, np.nan, axis), self.column)
+        numbers = from_axis(np.where(tokens >= self.bins, np.nan, self._beside_codes(axis)), self.column)
+        coded = np.where((tokens >= self.bins) & (tokens < self.values), tokens - self.bins, -1)
+        return with_codes(numbers, coded.astype(np.int64), self.column).rename(self.column.name)
 
     def portion(self, low: float, high: float) -> NDArray[np.float64]:
         """Return where the places lie, within each token's bin, that decode to a value in [low, high].
@@ -130,24 +141,24 @@ class Codec:
         held = (spike >= low) & (spike <= high)
         places = np.where(np.isnan(spike), places, np.stack([np.zeros_like(spike), held]))
         places[1] = np.maximum(places[0], places[1])
-        return np.pad(places, ((0, 0), (0, self.size - self.values)))
+        return np.pad(places, ((0, 0), (0, self.size - self.bins)))
 
     def ends(self) -> NDArray[np.float64]:
-        """Return the smallest and the largest value that each token decodes to, shape (2, size), NaN for missing.
+        """Return the smallest and the largest number of each token, shape (2, size), NaN for codes and missing.
 
         Where every real number is allowed, the largest is an upper bound.
         """
         edges = self._edges()
         sides = [self._stepped(edges[:-1]), self._stepped(edges[1:] - self.column.step * 1e-3)]
         values = np.clip(np.stack(sides), *(self.column.bounds or (-np.inf, np.inf)))
-        return np.pad(values, ((0, 0), (0, self.size - self.values)), constant_values=np.nan)
+        return np.pad(values, ((0, 0), (0, self.size - self.bins)), constant_values=np.nan)
 
     def _edges(self) -> NDArray[np.float64]:
         return np.asarray(self.column.bins, np.float64)
 
     def _bin(self, tokens: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return lower edge and width of every token's bin, by the column's rhythm; missing takes the last bin's."""
-        edges, place = self._measured(self._edges()), np.minimum(tokens, self.values - 1)
+        """Return lower edge and width of every token's bin, by the column's rhythm; the last bin's for any other."""
+        edges, place = self._measured(self._edges()), np.minimum(tokens, self.bins - 1)
         return edges[place], np.diff(edges)[place]
 
     def _measured(self, axis: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -172,6 +183,22 @@ class Codec:
             return axis
         floored = low + np.floor((axis - low) / step + 1e-9) * step
         return np.asarray(np.round(floored, self.column.digits or 0))
+
+    def _beside_codes(self, axis: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return numbers, those that would read as a code moved to the nearest value below it, or else above."""
+        column = self.column
+        numbers = sorted(float(code) for code in column.codes or () if not isinstance(code, str))
+        for down, codes in ((True, numbers[::-1]), (False, numbers)):
+            for code in codes:
+                beside = (
+                    code + (-1 if down else 1) * column.step
+                    if column.step
+                    else np.nextafter(code, -np.inf if down else np.inf)
+                )
+                beside = round(beside, column.digits) if column.digits is not None else beside
+                inside = column.bounds is None or column.bounds[0] <= beside <= column.bounds[1]
+                axis = np.where((axis == code) & inside, beside, axis)
+        return axis
 
     def _spikes(self) -> NDArray[np.float64]:
         """Return, for every bin that is narrow and has no step, the roundest number in it; NaN for the others.
@@ -202,7 +229,7 @@ class Codec:
         if self.column.kind == "boolean":
             return pd.Series(pd.arrays.BooleanArray(tokens == 1, missing), name=self.column.name)
         codes = np.where(missing, -1, tokens)
-        dtype = pd.CategoricalDtype(list(self.column.levels or ()))
+        dtype = pd.CategoricalDtype(list(self.column.levels or ()), ordered=self.column.ordered)
         return pd.Series(pd.Categorical.from_codes(codes, dtype=dtype), name=self.column.name)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.canonical import code_places, to_axis
 from tabsynth.constraints import domains_of, narrowed
-from tabsynth.conversion import to_axis
 from tabsynth.encoding.codec import Codec
 from tabsynth.errors import InputError, SchemaError
 from tabsynth.schema import Column, Schema
@@ -64,7 +64,7 @@ class Condition:
             axis, slack = to_axis(series, self.column), self.column.step * 1e-6
             found = (axis >= self.span[0] - slack) & (axis <= self.span[1] + slack)
         else:
-            found = series.astype(object).astype(str).isin(self.values).to_numpy(dtype=bool)
+            found = _texts(series, self.column).isin(self.values).to_numpy(dtype=bool)
         return np.asarray(np.where(absent, self.missing, found))
 
     def allowed(self) -> Allowed:
@@ -78,6 +78,7 @@ class Condition:
             end = np.array([level in self.values for level in levels] + [False] * (codec.size - codec.values), float)
         else:
             end = np.zeros(codec.size)
+            end[codec.bins : codec.values] = [text in self.values for text in self.column.code_texts]
         if self.column.nullable:
             start[-1], end[-1] = 0.0, self.missing
         return Allowed(end - start, start, end)
@@ -149,6 +150,8 @@ def _condition(name: str, value: Any, schema: Schema) -> Condition:
     column = schema[name]
     if _is_missing(value):
         found = Condition(column, missing=True)
+    elif isinstance(value, str | int | float) and str(value) in column.code_texts:
+        found = Condition(column, frozenset({str(value)}))
     elif column.numeric:
         found = Condition(column, span=_span(column, value))
     else:
@@ -195,6 +198,13 @@ def _text(column: Column, value: Any) -> str:
         shown = ", ".join(levels[:MOST_NAMED]) + (", ..." if len(levels) > MOST_NAMED else "")
         raise InputError(f"Column {column.name!r}: {value!r} is none of its values: {shown}.")
     return text
+
+
+def _texts(series: pd.Series, column: Column) -> pd.Series:
+    """Return categories, truth values or codes as texts; numbers beside codes are none."""
+    if not column.numeric:
+        return series.astype(object).astype(str)
+    return pd.Series(np.array([*column.code_texts, ""], dtype=object)[code_places(series, column)])
 
 
 def _is_missing(value: Any) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.conversion import to_axis
+from tabsynth.canonical import code_places, to_axis
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.schema import OTHER, Column
 
@@ -24,7 +24,7 @@ def _inside(series: pd.Series, column: Column) -> NDArray[np.bool_]:
         low, high = column.bounds or (-np.inf, np.inf)
         axis = to_axis(series, column)
         slack = column.step / 2 if column.kind == "float" else 0.0  # a declared precision forgives rounding to it
-        known = (axis >= low - slack) & (axis <= high + slack)
+        known = ((axis >= low - slack) & (axis <= high + slack)) | (code_places(series, column) >= 0)
     elif OTHER in (levels := column.levels or ()):
         known = ~missing
     else:

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.conversion import to_axis
+from tabsynth.canonical import code_places, to_axis
 from tabsynth.schema import Column
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 BINS = 20
+LARGEST = 2.0**1000  # beyond all numbers of a table; codes are hashed as multiples of it
 ODD = 0x9E3779B97F4A7C15  # of SplitMix64 (Steele, Lea and Flood 2014), as the two lines below
 MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
@@ -44,7 +45,9 @@ def binned(column: Column, train: pd.Series, *others: pd.Series) -> tuple[Codes,
     cells = []
     for series in others:
         values = to_axis(series, column)
-        cells.append(np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right")))
+        places, last = code_places(series, column), len(edges) + 1 + len(column.codes or ())
+        beside = np.where(places < 0, last, len(edges) + 1 + places)
+        cells.append(np.where(np.isnan(values), beside, np.searchsorted(edges, values, side="right")))
     return tuple(cells)
 
 
@@ -86,6 +89,9 @@ def cell_hashes(frame: pd.DataFrame, columns: tuple[Column, ...]) -> NDArray[np.
     for place, column in enumerate(columns):
         series = frame[column.name]
         values = to_axis(series, column) + 0.0 if column.numeric else codes(series, column)  # -0.0 is 0.0
+        if column.codes is not None:
+            places = code_places(series, column)
+            values = np.where(places < 0, values, -(1.0 + places) * LARGEST)
         cells = pd.util.hash_array(values) + np.uint64((place + 1) * ODD % 2**64)
         for shift, factor in MIXING:  # else equal values would cancel out between columns
             cells = (cells ^ (cells >> np.uint64(shift))) * np.uint64(factor)

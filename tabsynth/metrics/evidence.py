@@ -163,7 +163,7 @@ def _cast(series: pd.Series, column: Column) -> pd.Series:
         return pd.Series(pd.Categorical(series.map(str, na_action="ignore")), name=column.name)
     if column.kind == "boolean":
         return series.astype("boolean")
-    if column.kind in ("datetime", "duration"):
+    if column.kind in ("datetime", "duration") or column.codes is not None:
         return recast(series, column)
     numbers = pd.to_numeric(series)
     if column.kind == "integer":

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.canonical import code_places, to_axis
 from tabsynth.columns.times import duration_text
-from tabsynth.conversion import to_axis
 from tabsynth.schema import Column
 
 BINS = 28

@@ -22,7 +22,7 @@ import torch
 
 from tabsynth.conversion import from_axis, to_axis
 from tabsynth.encoding.encoder import Encoder
-from tabsynth.errors import BudgetExceeded, InputError, ModelError
+from tabsynth.errors import BudgetExceeded, InputError, ModelError, SchemaError
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.exact import exact
 from tabsynth.privacy.ledger import Ledger
@@ -99,6 +99,8 @@ class Bridged:
         """Fit the foreign synthesizer; see `Synthesizer.fit`. Raises BudgetExceeded under any budget, untouched."""
         if ledger.budget is not None and ledger.budget.private:
             raise BudgetExceeded(f"{self.name} is not private: no budget covers it. Nothing was run or charged.")
+        if coded := [column.name for column in table.schema.modelled if column.codes is not None]:
+            raise SchemaError(f"Column {coded[0]!r}: {self.name} knows no codes beside numbers. Nothing was run.")
         kept = exact(
             lambda: bound_contributions(table, secret), ledger=ledger, why=f"every training row, to {self.name}"
         )

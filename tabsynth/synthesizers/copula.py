@@ -211,7 +211,7 @@ class _Study:
         unordered = [
             place
             for place, column in enumerate(schema.modelled)
-            if column.kind == "categorical" and sizes[place] > 2 and place != target
+            if column.kind == "categorical" and not column.ordered and sizes[place] > 2 and place != target
         ]
         return [
             self._ordered(private, place, target, axes, order / len(unordered)) if place in unordered else axis

@@ -41,7 +41,7 @@ def _size(column: Column, most: int) -> int:
     """Return how many codes a column has at most, about."""
     levels = column.levels
     values = most if levels is None else min(most, len(levels))
-    return values + bool(column.nullable)
+    return values + len(column.codes or ()) + bool(column.nullable)
 
 
 def _bytes(sizes: Sequence[int], beside: int) -> int:

@@ -270,7 +270,7 @@ class Rows:
         ones = one_way(
             tokens, encoder.sizes, encoder.names, share=self.one_way, rows_per_unit=unit, ledger=ledger, secret=secret
         )
-        bins = [codec.values if codec.column.numeric else 0 for codec in encoder.codecs]
+        bins = [codec.values if codec.column.ordered else codec.bins for codec in encoder.codecs]
         model = self.untrained(encoder.sizes, bins, [_start(one, known.rows) for one in ones])
         training = _Training(self, model, private=noisy)
         dpsgd = training.charge(table, known.units, ledger, secret)

@@ -57,8 +57,11 @@ class SmoteSampler(Sampler):
             if codec.column.numeric:
                 axis = _between(self._numbers[base, place], self._numbers[other, place], share)
                 low, high = codec.column.bounds or (-np.inf, np.inf)
+                none = np.isnan(axis)  # missing, or a code
                 series = from_axis(np.clip(_on_grid(axis, low, codec.column.step), low, high), codec.column)
-                tokens[:, column] = codec.tokens(series)
+                chosen = np.where(share < 0.5, tokens[:, column], self._rows.tokens[other, column])
+                tokens[none, column] = chosen[none]
+                tokens[~none, column] = codec.tokens(series[~none])
                 offsets[:, column] = codec.offsets(series, tokens[:, column])
                 place += 1
             elif codec.column.name == self.schema.target:

@@ -197,6 +197,7 @@ def texts(codec: Codec) -> tuple[str, ...]:
             _moment(low, column.step == DAY) if date else np.format_float_positional(roundest(low, high), trim="-")
             for low, high in zip(edges[:-1], tops, strict=True)
         )
+        found = (*found, *column.code_texts)
     return (*found, MISSING) if column.nullable else found
 
 

@@ -232,7 +232,7 @@ class Trees:
         response = _response(tokens, size, column)
         ranks = [
             np.arange(sizes[place], dtype=np.int32)
-            if each.numeric
+            if each.numeric or each.ordered
             else _ranked(inputs[:, place], sizes[place], response)
             for place, each in enumerate(columns)
         ]
