@@ -11,6 +11,7 @@ import torch
 from dp_accounting import PoissonSampledDpEvent, SelfComposedDpEvent
 from scipy.stats import chisquare
 
+from tabsynth.encoding.conditions import Allowed
 from tabsynth.encoding.encoder import Encoded, Encoder
 from tabsynth.errors import BudgetExceeded, InputError, ModelError
 from tabsynth.privacy.budget import Budget
@@ -23,6 +24,7 @@ from tabsynth.synthesizers import ctgan as module
 from tabsynth.synthesizers import model
 from tabsynth.synthesizers.critic import clipped_real_sum
 from tabsynth.synthesizers.ctgan import CTGAN, Layout
+from tabsynth.synthesizers.generator import draw_conditions, rarest
 from tabsynth.synthesizers.measuring import Shares
 from tabsynth.table import read
 
@@ -491,3 +493,44 @@ def test_assemble_takes_what_was_measured(table):
     found, rows = training(table)
     exact = np.bincount(rows.tokens[:, 3], minlength=2) / len(rows)
     assert torch.allclose(found.targets.one_way[found.layout.block(3)], torch.tensor(exact).float())
+
+
+def obedient(table):
+    """A sampler of an untrained generator that nearly always does as its condition says."""
+    parts, _ = training(table)
+    with torch.no_grad():
+        parts.averaged.obedience.fill_(12.0)
+        parts.averaged.from_condition.weight.mul_(3)
+    return module.CTGANSampler(table.schema, QUICK, parts.averaged, parts.targets.one_way)
+
+
+def test_a_condition_goes_into_the_conditional_vector(table, monkeypatch):
+    sampler = obedient(table)
+    rows = sampler.sample(500, np.random.default_rng(0), {"city": "Trier"})
+    assert (rows["city"] == "Trier").all()
+    assert rows.attrs["acceptance"] > 0.95
+    both = sampler.sample(500, np.random.default_rng(0), {"age": 40, "ill": True})
+    assert (both["age"] == 40).all()
+    assert both["ill"].all()
+    monkeypatch.setattr(module.CTGANSampler, "draw_given", module.Sampler.draw_given)
+    plain = sampler.sample(500, np.random.default_rng(0), {"age": 40, "ill": True})
+    assert plain.attrs["acceptance"] < both.attrs["acceptance"] / 5
+
+
+def test_conditions_are_drawn_from_what_is_asked_for_by_their_measured_shares(table):
+    sampler = obedient(table)
+    part = np.array([1.0, 0.5, 0.0, 0.25])
+    allowed = {"age": Allowed(part, np.zeros(4), part), "ill": Allowed(np.ones(2), np.zeros(2), np.ones(2))}
+    asked = rarest(sampler._one_way, sampler._layout, sampler._encoder.names, allowed)
+    assert asked[0] == sampler._encoder.names.index("age")
+    block = sampler._layout.block(asked[0])
+    rng = torch.Generator().manual_seed(0)
+    drawn, columns = draw_conditions(sampler._one_way, sampler._layout, 40_000, rng, asked=asked)
+    assert set(columns.tolist()) == {asked[0]}
+    expected = sampler._one_way[block].numpy() * part
+    found = np.bincount(drawn.numpy() - block.start, minlength=4) / 40_000
+    np.testing.assert_allclose(found, expected / expected.sum(), atol=0.012)
+    assert np.abs(found - part / part.sum()).max() > 0.03
+    never = sampler._one_way.clone()
+    never[block] = 0.0  # what was never measured can be asked for all the same
+    assert set((draw_conditions(never, sampler._layout, 500, rng, asked=asked)[0] - block.start).tolist()) == {0, 1, 3}
