@@ -13,11 +13,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tabsynth.metrics.coding import Floats, binned
+from tabsynth.metrics.likelihood import log_ratio
 from tabsynth.metrics.neighbours import nearest, place
 from tabsynth.metrics.sides import Sides
 
 DISTANCES = ("distance", "calibrated distance", "density ratio")
-ATTACKS = (*DISTANCES, "classifier", "queries")
+ATTACKS = (*DISTANCES, "classifier", "queries", "likelihood ratio")
 LEARNED = 20_000  # rows of either kind that the classifier is trained on
 QUERIES = 100  # counts asked for each row
 WIDEST = 8  # columns of a count
@@ -32,6 +33,8 @@ def attack(sides: Sides, attacks: Sequence[str], rng: np.random.Generator) -> di
         found["classifier"] = by_classifier(sides, rng)
     if "queries" in attacks:
         found["queries"] = by_queries(sides, rng)
+    if "likelihood ratio" in attacks:
+        found["likelihood ratio"] = log_ratio(sides)
     return {name: found[name] for name in attacks}
 
 

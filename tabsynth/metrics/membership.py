@@ -134,8 +134,8 @@ class MembershipAdvantage:
         return f"membership_advantage{_suffix(self)}"
 
     def allowed(self, budget: Allowance) -> float:
-        """Return the most that any attack can score, from above: rates rise, so each step of a grid bounds itself."""
-        return min(1.0, max(budget.tpr_at_fpr(high) - low for low, high in pairwise(GRID)))
+        """Return the most that any attack can score against what a ledger's charges allow."""
+        return best_advantage(budget)
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotMeasured as for the AUC."""
@@ -169,15 +169,17 @@ def panel(
     level: float = 0.95,
 ) -> tuple[Attacked, ...]:
     """Return every attack with its AUC, TPR at 1% and 0.1% FPR and advantage; NotMeasured as the metrics."""
-    found = []
-    for name, (members, others) in membership(evidence, queries, rng, attacks, exposed)[0].items():
-        tpr = {
-            fpr: tpr_at(fpr, members, others, level, rng) if len(others) >= fewest_at(fpr) else None
-            for fpr in (0.01, 0.001)
-        }
-        worth = area(members, others, level), tpr, advantage(members, others, level)
-        found.append(Attacked(name, members, others, *worth))
-    return tuple(found)
+    scores, _ = membership(evidence, queries, rng, attacks, exposed)
+    return tuple(attacked(name, *sides, level, rng) for name, sides in scores.items())
+
+
+def attacked(name: str, members: Floats, others: Floats, level: float, rng: np.random.Generator) -> Attacked:
+    """Return what the scores of an attack are worth."""
+    tpr = {
+        fpr: tpr_at(fpr, members, others, level, rng) if len(others) >= fewest_at(fpr) else None
+        for fpr in (0.01, 0.001)
+    }
+    return Attacked(name, members, others, area(members, others, level), tpr, advantage(members, others, level))
 
 
 def membership(
@@ -235,6 +237,11 @@ def most_exposed(drawn: Sides, most: int, rng: np.random.Generator) -> Sides:
     if min(len(members), len(others)) < FEWEST:
         raise NotMeasured(f"The most exposed tenth of the rows holds fewer than {FEWEST} of a side; more are needed.")
     return replace(drawn, members=drawn.members.iloc[members], others=drawn.others.iloc[others])
+
+
+def best_advantage(budget: Allowance) -> float:
+    """Return the largest advantage, from above: rates rise, so each step of a grid bounds itself."""
+    return min(1.0, max(budget.tpr_at_fpr(high) - low for low, high in pairwise(GRID)))
 
 
 def area(members: Floats, others: Floats, level: float) -> Estimate:

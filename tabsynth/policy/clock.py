@@ -40,7 +40,7 @@ def timed(call: Callable[[], object], seconds: float, what: str) -> object:
 
     thread = threading.Thread(target=copy_context().run, args=(run,), name="metric", daemon=True)
     thread.start()
-    thread.join(max(seconds, 0.0))
+    thread.join(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
     if found:
         return found[0]
     if thread.ident is not None:
