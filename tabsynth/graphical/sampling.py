@@ -38,7 +38,7 @@ def sample(
     return tokens
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _draw(
     cumulative: NDArray[np.float64],
     group: NDArray[np.int64],

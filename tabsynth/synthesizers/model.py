@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,13 @@ from safetensors.numpy import load_file, save_file
 
 from tabsynth import registry
 from tabsynth.errors import ConformanceError, InputError, ModelError
+from tabsynth.identifiers import Identifiers, require_providers
+from tabsynth.outputs import FrameKind, handed_out, require_kind
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.words import claim_in_words
 from tabsynth.schema import Schema
+from tabsynth.shards import SHARD, write_shards
 from tabsynth.synthesizers.base import Progress, Sampler, Synthesizer, silent
 from tabsynth.table import Table
 
@@ -44,17 +47,58 @@ class Model:
         """The completed schema."""
         return self.sampler.schema
 
+    @overload
     def sample(
         self,
         rows: int | None,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None = ...,
+        given: Mapping[str, Any] | pd.DataFrame | None = ...,
+        *,
+        as_: Literal["pandas"] = ...,
+        **asked: Any,
+    ) -> pd.DataFrame: ...
+    @overload
+    def sample(
+        self, rows: int | None, rng: np.random.Generator | None = ..., *, to: Path | str, **asked: Any
+    ) -> Path: ...
+    @overload
+    def sample(
+        self, rows: int | None, rng: np.random.Generator | None = ..., *, as_: FrameKind, **asked: Any
+    ) -> Any: ...
+    def sample(
+        self,
+        rows: int | None,
+        rng: np.random.Generator | None = None,
         given: Mapping[str, Any] | pd.DataFrame | None = None,
         *,
-        shares: Mapping[str, Mapping[Any, float]] | None = None,
-        temperature: float = 1.0,
-    ) -> pd.DataFrame:
-        """Return `rows` synthetic rows, under conditions if any are `given`; see `Sampler.sample`."""
-        return self.sampler.sample(rows, rng, given, shares=shares, temperature=temperature)
+        as_: FrameKind = "pandas",
+        to: Path | str | None = None,
+        shard: int = SHARD,
+        progress: Progress | None = None,
+        **asked: Any,
+    ) -> Any:
+        """Return `rows` synthetic rows, as they are asked for: under conditions, in shares; see `Sampler.sample`.
+
+        They come as a canonical pandas frame, or `as_` a polars frame or a pyarrow table. With a folder to write `to`
+        they become Parquet files of `shard` rows in it instead, as many as there is room for on the disk, and the
+        folder is returned; `progress` is told how far it is. See `shards.write_shards`.
+
+        Raises InputError, before a row is drawn, for what cannot be handed out or written so.
+        """
+        rng = np.random.default_rng() if rng is None else rng
+        require_kind(as_)
+        require_providers(self.schema)
+        identifiers = Identifiers(self.schema)
+        if to is None:
+            drawn = identifiers.filled(self.sampler.sample(rows, rng, given, **asked), rng)
+            return handed_out(drawn, self.schema, as_)
+        if rows is None or isinstance(given, pd.DataFrame):
+            raise InputError("Rows that are written to a folder are so many, and not given one by one.")
+
+        def draw(size: int, source: np.random.Generator) -> pd.DataFrame:
+            return identifiers.filled(self.sampler.sample(size, source, given, **asked), source)
+
+        return write_shards(draw, rows, rng, self.schema, to, shard=shard, report=progress)
 
     def impute(self, frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """Return a table with its missing cells drawn given the rest of their row; see `Sampler.impute`."""
@@ -95,6 +139,7 @@ def fit(synthesizer: Synthesizer, table: Table, ledger: Ledger, secret: Secret, 
 
     Raises what the synthesizer raises: BudgetExceeded before anything ran that the budget does not allow.
     """
+    require_providers(table.schema)
     sampler = synthesizer.fit(table, ledger, secret, progress)
     if not ledger.closed:
         raise ConformanceError(f"The synthesizer {synthesizer.name!r} did not close its ledger.")
