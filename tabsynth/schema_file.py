@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from tabsynth.columns import times
-from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum
+from tabsynth.columns import PROVIDERS, times
+from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum, Unique
 from tabsynth.errors import SchemaError
 from tabsynth.schema import KINDS, ROLES, Schema
 from tabsynth.sdv_metadata import from_sdv, is_sdv
@@ -66,6 +66,9 @@ def json_schema() -> dict[str, Any]:
             "cycle": {"enum": list(times.CYCLES)},
             "codes": {"type": "array", "items": value, "minItems": 1},
             "ordered": {"type": "boolean"},
+            "provider": {"enum": list(PROVIDERS)},
+            "locale": {"type": "string"},
+            "unique": {"type": "boolean"},
             "rhythm": {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 7},
         },
     }
@@ -95,10 +98,18 @@ def _constraint_schemas() -> list[dict[str, Any]]:
     mapping = {"type": "object", "additionalProperties": value}
     entries: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         Combinations.kind: ({"columns": names, "allowed": tuples}, ()),
-        Dependency.kind: ({"determinant": text, "dependent": text, "mapping": mapping}, ("mapping",)),
+        Dependency.kind: (
+            {
+                "determinant": {"anyOf": [text, names | {"minItems": 1}]},
+                "dependent": text,
+                "mapping": {"anyOf": [mapping, tuples]},
+            },
+            ("mapping",),
+        ),
         Inequality.kind: ({"low": text, "high": text, "strict": {"type": "boolean"}}, ("strict",)),
         OneHot.kind: ({"columns": names}, ()),
         Sum.kind: ({"parts": names, "total": text}, ()),
+        Unique.kind: ({"columns": names | {"minItems": 1}}, ()),
         Predicate.kind: ({"columns": names | {"minItems": 1}, "function": text}, ()),
     }
     written = [_entry_schema(kind, properties, optional) for kind, (properties, optional) in entries.items()]

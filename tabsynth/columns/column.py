@@ -15,7 +15,11 @@ from tabsynth.columns.times import CYCLES, DAY, Cycle
 from tabsynth.errors import SchemaError
 
 Kind = Literal["categorical", "boolean", "integer", "float", "datetime", "duration"]
-Role = Literal["target", "sensitive", "identifier", "group"]
+Role = Literal["target", "sensitive", "identifier", "group", "latitude", "longitude"]
+Provider = Literal[
+    "name", "first_name", "last_name", "email", "username", "phone", "address", "street", "city", "postcode",
+    "company", "iban", "national_id", "ip", "uuid",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ROLES: tuple[Role, ...] = get_args(Role)
 NUMERIC: tuple[Kind, ...] = ("integer", "float", "datetime", "duration")
@@ -24,6 +28,9 @@ TIME_CODES = (  # which codes of a format count in what, in seconds
     (60.0, ("%M", "%R")),
     (3600.0, ("%H", "%I")),
 )
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+PLACES = {"latitude": 90.0, "longitude": 180.0}  # roles, and how far they reach to both sides
+PLACE_DECIMALS = 4  # about ten metres
 FINEST = 1e-6  # seconds that durations are held to
 
 OTHER = "(other)"  # what discovery calls the categories that were too rare to be paid for
@@ -58,6 +65,9 @@ class Column:
     rhythm: tuple[float, ...] | None = None
     codes: tuple[str | float, ...] | None = None
     ordered: bool = False
+    provider: Provider | None = None
+    locale: str | None = None
+    unique: bool = False
 
     def __post_init__(self) -> None:
         """Check that the declared facts fit the kind and one another."""
@@ -66,6 +76,10 @@ class Column:
         for role in self.roles:
             if role not in ROLES:
                 raise self._wrong(f"role must be one of {', '.join(ROLES)}; got {role!r}")
+        for place, reach in PLACES.items():
+            if place in self.roles:
+                self._settle_place(place, reach)
+        self._check_provider()
         if self.categories is not None:
             self._check_categories(self.categories)
         if self.bounds is not None:
@@ -154,11 +168,12 @@ class Column:
                 plain[fact] = [self._written(value) for value in values]
         if self.codes is not None:
             plain["codes"] = list(self.codes)
-        if self.ordered:
-            plain["ordered"] = True
+        for fact in ("ordered", "unique"):
+            if getattr(self, fact):
+                plain[fact] = True
         if self.rhythm is not None:
             plain["rhythm"] = list(map(float, self.rhythm))
-        for fact in ("decimals", "format", "unit", "timezone", "cycle"):
+        for fact in ("decimals", "format", "unit", "timezone", "cycle", "provider", "locale"):
             if (value := getattr(self, fact)) is not None:
                 plain[fact] = value
         return plain
@@ -187,6 +202,27 @@ class Column:
         if self.kind == "integer":
             return int(value)
         return value
+
+    def _settle_place(self, place: str, reach: float) -> None:
+        """Fill in what a latitude or a longitude need not declare."""
+        if self.kind != "float":
+            raise self._wrong(f"a {place} must be a float")
+        if self.bounds is None:
+            object.__setattr__(self, "bounds", (-reach, reach))
+        elif self.bounds[0] < -reach or self.bounds[1] > reach:
+            raise self._wrong(f"a {place} lies between {-reach:g} and {reach:g}")
+        if self.decimals is None:
+            object.__setattr__(self, "decimals", PLACE_DECIMALS)
+
+    def _check_provider(self) -> None:
+        if (self.provider, self.locale, self.unique) == (None, None, False):
+            return
+        if "identifier" not in self.roles:
+            raise self._wrong("provider, locale and unique belong to a column with the role identifier")
+        if self.provider is not None and (self.provider not in PROVIDERS or self.kind != "categorical"):
+            raise self._wrong(f"provider belongs to a categorical identifier: one of {', '.join(PROVIDERS)}")
+        if self.locale is not None and self.provider is None:
+            raise self._wrong("locale needs a provider")
 
     def _check_categories(self, categories: tuple[str, ...]) -> None:
         if self.kind != "categorical":

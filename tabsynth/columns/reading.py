@@ -10,7 +10,11 @@ from typing import Any
 from tabsynth.columns.times import seconds_of, zone_of
 from tabsynth.errors import SchemaError
 
-TEXTS = ("unit", "timezone", "cycle")
+TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("unit", "timezone", "cycle", "provider", "locale"), (str, "a text")),
+    **dict.fromkeys(("nullable", "ordered", "unique"), (bool, "true or false")),
+    "decimals": (int, "a whole number"),
+}
 
 
 def column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,17 +36,11 @@ def column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, OverflowError, LookupError):
         raise SchemaError(f"Column {name!r}: bounds, bins and categories are lists of values of its kind.") from None
     values["codes"] = _codes(name, values.get("codes"))
-    if not isinstance(values.get("ordered", False), bool):
-        raise SchemaError(f"Column {name!r}: ordered must be true or false.")
-    for entry in TEXTS:
-        if not isinstance(values.get(entry), str | None):
-            raise SchemaError(f"Column {name!r}: {entry} must be a text.")
     if values.get("bounds") is not None and len(values["bounds"]) != 2:
         raise SchemaError(f"Column {name!r}: bounds must be two values, the smaller one first.")
-    if not isinstance(values.get("nullable", False), bool | None):
-        raise SchemaError(f"Column {name!r}: nullable must be true or false.")
-    if not isinstance(values.get("decimals"), int | None):
-        raise SchemaError(f"Column {name!r}: decimals must be a whole number.")
+    for entry, (kinds, words) in TYPES.items():
+        if not isinstance(values.get(entry, kinds()), kinds) and values[entry] is not None:
+            raise SchemaError(f"Column {name!r}: {entry} must be {words}.")
     return values
 
 
