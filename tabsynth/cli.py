@@ -33,12 +33,17 @@ from tabsynth.cli_options import (
     SchemaPath,
     Seed,
     Settings,
+    ShadowCount,
+    ShadowModel,
     TablePath,
     Target,
+    TimeBudget,
     ledger_opener,
     record_use,
     require_new,
+    seconds_of,
     settings_of,
+    shadows_of,
     whole,
 )
 from tabsynth.console import (
@@ -47,6 +52,7 @@ from tabsynth.console import (
     people,
     say_check,
     say_cost,
+    say_left_out,
     say_not_private,
     say_verdicts,
     say_warning,
@@ -189,7 +195,13 @@ def audit(
     schema: SchemaPath = None,
     target: Target = None,
     policy: Policy = None,
+    budget: TimeBudget = None,
     canary: CanaryFolder = None,
+    shadows: ShadowCount = 0,
+    model: ShadowModel = None,
+    settings: Settings = None,
+    epsilon: Epsilon = None,
+    delta: Delta = 1e-6,
     ledger: LedgerPath = None,
     delimiter: Delimiter = ",",
     seed: Seed = None,
@@ -200,6 +212,8 @@ def audit(
     from tabsynth.walk import audit_tables
 
     check_folder(output)
+    timed = seconds_of(budget)
+    shadowed = shadows_of(shadows, model, settings, epsilon=epsilon, delta=delta, seed=seed)
     record_use("audit", train, ledger)
     if holdout is not None:
         record_use("audit", holdout)
@@ -213,12 +227,16 @@ def audit(
         delimiter=delimiter,
         policy=policy,
         canary=canary,
+        shadows=shadowed,
+        budget=timed,
         seed=seed,
         on_check=say_check,
     )
     say_verdicts(judged.verdicts)
+    say_left_out(judged.verdicts)
     people.print(f"Inside report: [bold]{escape(str(output / 'report.html'))}[/] (do not publish it)")
-    answer(as_json, passed=judged.passed, report=str(output), checks=statuses(judged.verdicts))
+    left = [verdict.name for verdict in judged.verdicts if verdict.left_out]
+    answer(as_json, passed=judged.passed, report=str(output), checks=statuses(judged.verdicts), left_out=left)
     if not judged.passed:
         raise typer.Exit(3)
 

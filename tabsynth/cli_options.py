@@ -16,6 +16,7 @@ from tabsynth.console import people
 from tabsynth.errors import InputError
 
 if TYPE_CHECKING:
+    from tabsynth.audit.shadows import Shadows
     from tabsynth.privacy.ledger import Ledger
 
 TablePath = Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")]
@@ -34,6 +35,9 @@ CanaryFolder = Annotated[Path | None, typer.Option("--canary", help="A canary au
 Checkpoint = Annotated[
     Path | None, typer.Option("--checkpoint", help="A folder to take the fit up from when it was killed; private.")
 ]
+TimeBudget = Annotated[str | None, typer.Option("--budget", help="A time such as 2m: what does not fit is left out.")]
+ShadowCount = Annotated[int, typer.Option("--shadows", help="Shadow models to fit, without a charge; with --model.")]
+ShadowModel = Annotated[str | None, typer.Option("--model", help="What made the rows, for --shadows.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Fixes what may be fixed; noise never is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
 
@@ -56,6 +60,29 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
             raise InputError(f"--set takes NAME=VALUE; got {pair!r}.")
         parsed[name] = yaml.safe_load(value)
     return parsed
+
+
+def seconds_of(budget: str | None) -> float | None:
+    """Return a budget of time in seconds; None where there is none."""
+    from tabsynth.policy import seconds_of
+
+    return None if budget is None else seconds_of(budget)
+
+
+def shadows_of(
+    count: int, model: str | None, settings: list[str] | None, *, epsilon: float | None, delta: float, seed: int | None
+) -> Shadows | None:
+    """Return the shadow models asked for, None for none; raise InputError when only some of the options are given."""
+    if not count:
+        if model is not None or settings or epsilon is not None:
+            raise InputError("--model, --set and --epsilon say what shadow models are: give --shadows as well.")
+        return None
+    from tabsynth.audit.shadows import Shadows
+    from tabsynth.fitting import make_budget, make_synthesizer
+
+    if model is None:
+        raise InputError("--shadows fits the synthesizer that made the rows anew: name it with --model.")
+    return Shadows(make_synthesizer(model, seed, **settings_of(settings)), count, make_budget(epsilon, delta))
 
 
 def ledger_opener(

@@ -56,6 +56,12 @@ def say_verdicts(verdicts: Any) -> None:
     people.print(grid)
 
 
+def say_left_out(verdicts: Any) -> None:
+    """Name the checks that a budget of time left no room for."""
+    if left := [verdict.name for verdict in verdicts if verdict.left_out]:
+        people.print(f"[yellow]Left out of the time budget[/]: {escape(', '.join(left))}. Nothing was shown of these.")
+
+
 def statuses(verdicts: Any) -> dict[str, str]:
     """Return the verdicts by name, without a number."""
     return {verdict.name: verdict.status for verdict in verdicts}

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tabsynth import _check
+from tabsynth.audit.shadows import Shadows
 from tabsynth.charging import ChargedGate, charged_policy, check_form
 from tabsynth.drafting import draft
 from tabsynth.errors import InputError
@@ -158,6 +159,8 @@ def audit_tables(
     delimiter: str = ",",
     policy: Path | str | None = None,
     canary: Path | str | None = None,
+    shadows: Shadows | None = None,
+    budget: float | None = None,
     seed: int | None = None,
     on_check: Callable[[str], None] | None = None,
 ) -> Audit:
@@ -165,20 +168,25 @@ def audit_tables(
 
     Without a schema the training table's own kinds and values serve; synthetic values outside of them are evidence, not
     errors. Without a holdout no privacy metric can be measured, and checks that ask for one fail. `canary` is the
-    folder of a canary audit: the rows do not pass when it found more than is claimed.
+    folder of a canary audit: the rows do not pass when it found more than is claimed. `shadows` fits the synthesizer
+    anew, without a charge, and adds attacks that know what one row does. A `budget` is seconds: the checks that fit are
+    made, and no curve is drawn (`policy.evaluate`).
     """
     path = check_folder(folder)
+    if shadows is not None and budget is not None:
+        raise InputError("How long fits take is not known beforehand: leave out the shadow models or the time budget.")
     audited = None if canary is None else canaries.read_audit(canary)
-    checks = load_policy(policy)
+    checks = (*load_policy(policy), *(() if shadows is None else shadows.checks()))
     known = draft(train, delimiter=delimiter).schema if schema is None else as_schema(schema)
     known = known if target is None else known.with_target(target)
     real = read(train, known, delimiter=delimiter, check_domain=schema is not None).private
     held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
     rows = read(synthetic, known, delimiter=delimiter, check_domain=False).private
-    evidence = Evidence(known, real, held, rows)
+    retrain = None if shadows is None else shadows.retrainer(known, len(rows))
+    evidence = Evidence(known, real, held, rows, retrain, drafted=schema is None)
     rng = np.random.default_rng(seed)
-    verdicts = evaluate(evidence, checks, rng, on_check)
-    curves = measure_curves(evidence, checks, rng, progress=on_check)
+    verdicts = evaluate(evidence, checks, rng, on_check, budget=budget)
+    curves = measure_curves(evidence, checks, rng, progress=on_check) if budget is None else None
     title = "Synthetic table" if isinstance(synthetic, pd.DataFrame) else Path(synthetic).name
     report = build_report(verdicts, evidence, title=title, canary=audited, curves=curves)
     report.write(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,27 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Shadows:
+    """How many shadow models to fit, of which synthesizer, and under which budget."""
+
+    synthesizer: Synthesizer
+    count: int = 8
+    budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InputError unless every row can be in half of them."""
+        check_shadows(self.count)
+
+    def retrainer(self, schema: Schema, rows: int) -> Retrain:
+        """Return what fits a shadow to rows of this schema and returns `rows` synthetic ones."""
+        return retrainer(self.synthesizer, schema, self.budget, rows)
+
+    def checks(self) -> tuple[Check, ...]:
+        """Return the checks that shadow models add to a policy."""
+        return shadow_checks(self.count)
 
 
 def retrainer(synthesizer: Synthesizer, schema: Schema, budget: Budget | None, rows: int) -> Retrain:

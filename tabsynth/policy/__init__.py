@@ -6,6 +6,7 @@ that takes too long, and a check of privacy that a budget of time left out.
 """
 
 from tabsynth.policy.check import TIME_LIMIT, Check, Origin, Status, Verdict, passes
+from tabsynth.policy.clock import seconds_of
 from tabsynth.policy.judge import allowance, conclude, corrected, evaluate
 from tabsynth.policy.reading import default_policy, parse_policy, read_policy, small_policy, thorough_policy
 
@@ -23,6 +24,7 @@ __all__ = [
     "parse_policy",
     "passes",
     "read_policy",
+    "seconds_of",
     "small_policy",
     "thorough_policy",
 ]

@@ -7,6 +7,7 @@ Python code is then ended; one that hangs inside compiled code cannot be, and is
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import copy_context
@@ -15,7 +16,7 @@ from time import perf_counter
 
 import numpy as np
 
-from tabsynth.errors import TabsynthError
+from tabsynth.errors import InputError, TabsynthError
 from tabsynth.metrics.evidence import Evidence, Metric
 from tabsynth.policy.check import Check
 
@@ -109,6 +110,18 @@ def told(seconds: float) -> str:
     ('0.25 s', '90 s', '30 min')
     """
     return f"{seconds / 60:.3g} min" if seconds >= 120 else f"{seconds:.3g} s"
+
+
+def seconds_of(text: str) -> float:
+    """Return a time in seconds from text such as `90`, `90s`, `2m` or `1.5h`; raise InputError for any other.
+
+    >>> seconds_of("2m"), seconds_of("90"), seconds_of("1.5h")
+    (120.0, 90.0, 5400.0)
+    """
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smh]?)", text.strip())
+    if found is None or not float(found[1]):
+        raise InputError(f"A time is a number of seconds above 0, or one with s, m or h, such as 2m; got {text!r}.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def _pilot(evidence: Evidence) -> Evidence:
