@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ import yaml
 from tabsynth.columns.times import WEEK, zone_of
 from tabsynth.conversion import convert, to_axis
 from tabsynth.errors import TableError
-from tabsynth.files import RawTable, read_raw
+from tabsynth.files import RawTable, chunks
 from tabsynth.schema import MISSING_TEXTS, Column, Kind, Schema
+from tabsynth.sources import Readable, open_source
 
 MARK = "# read from data: keeping this line publishes it"
 HEADER = """\
@@ -67,14 +67,14 @@ def _bare(column: Column) -> Column:
     return replace(column, nullable=None, categories=None, bounds=None, decimals=None, cycle=cycle)
 
 
-def draft(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> Draft:
+def draft(source: Readable, *, delimiter: str = ",") -> Draft:
     """Draft a schema by reading every value of a table; raise TableError naming what cannot be told.
 
     >>> people = pd.DataFrame({"age": [31, 40], "city": ["Ulm", "Bonn"]})
     >>> [(column.name, column.kind) for column in draft(people).schema]
     [('age', 'integer'), ('city', 'categorical')]
     """
-    raw = read_raw(source, delimiter=delimiter)
+    (raw,) = chunks(open_source(source, delimiter=delimiter), rows=None)
     if raw.columns.num_rows < 2:
         raise TableError(f"{raw.label}: at least two rows are needed to draft a schema.")
     names = raw.columns.column_names

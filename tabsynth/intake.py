@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from tabsynth.drafting import draft
 from tabsynth.errors import SchemaError
 from tabsynth.privacy.events import LARGEST_SENSITIVITY
 from tabsynth.schema import Schema
 from tabsynth.schema_file import read_schema
+from tabsynth.sources import Readable, open_source
 from tabsynth.table import Table, read
 
 PUBLISHED = "Column names and kinds were read from the table and are published."
-Source = Path | str | pd.DataFrame
+Source = Readable
 SchemaLike = Schema | Mapping[str, Any] | Path | str
 
 
@@ -46,6 +45,7 @@ def take_in(
 
     Raises SchemaError or TableError, naming the column and the rule, before anything is charged.
     """
+    source = open_source(source, delimiter=delimiter)
     known, notes = _schema(source, schema, budgeted, discover, delimiter)
     if target is not None:
         known = known.with_target(target)

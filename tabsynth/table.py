@@ -26,9 +26,10 @@ from tabsynth.canonical import as_dates, as_text, everyday
 from tabsynth.constraints.categories import Dependency
 from tabsynth.conversion import convert
 from tabsynth.errors import SchemaError, TableError
-from tabsynth.files import CHUNK, RawSource, chunks, is_parquet, open_raw, write_frame
+from tabsynth.files import CHUNK, RawSource, chunks, is_parquet, write_frame
 from tabsynth.mapped import concatenated
 from tabsynth.schema import Schema
+from tabsynth.sources import Readable, open_source
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -55,7 +56,7 @@ class Table:
 
 
 def read(
-    source: Path | str | pd.DataFrame | RawSource,
+    source: Readable,
     schema: Schema,
     *,
     delimiter: str = ",",
@@ -64,14 +65,15 @@ def read(
 ) -> Table:
     """Read a table and validate it against its schema.
 
-    `source` is a CSV file (also gzip), a Parquet file, a frame or anything that hands out batches. It is read once,
-    about `chunk` rows at a time; the result does not depend on how many that are. With `check_domain=False` values may
-    leave the declared domain, as those of a foreign synthetic table may; its columns and kinds must still match.
+    `source` is a file, a folder of Parquet files, a database's URL or a frame; see `sources.open_source`. It is read
+    once, about `chunk` rows at a time; the result does not depend on how many that are. With `check_domain=False`
+    values may leave the declared domain, as those of a foreign synthetic table may; its columns and kinds must still
+    match.
 
     Raises TableError naming the source, the column and the rule; a message never quotes a value. Raises InputError when
     the disk is too small for the memory map.
     """
-    raw = open_raw(source, delimiter=delimiter) if isinstance(source, str | Path | pd.DataFrame) else source
+    raw = open_source(source, delimiter=delimiter)
     _check_columns(raw, schema)
     private = concatenated(_canonical(raw, schema, chunk, check_domain=check_domain))
     return Table(schema, private)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tabsynth import _check
 from tabsynth.audit.shadows import Shadows
@@ -29,6 +28,7 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.release import Release, check_folder, check_release_folder, filters, release
 from tabsynth.release.gate import ORACLE, Mode
 from tabsynth.report import Report, build_report, canaries, measure_curves
+from tabsynth.sources import file_name
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.synthesizers.model import Model
 from tabsynth.table import read, split
@@ -187,7 +187,7 @@ def audit_tables(
     rng = np.random.default_rng(seed)
     verdicts = evaluate(evidence, checks, rng, on_check, budget=budget)
     curves = measure_curves(evidence, checks, rng, progress=on_check) if budget is None else None
-    title = "Synthetic table" if isinstance(synthetic, pd.DataFrame) else Path(synthetic).name
+    title = file_name(synthetic) or "Synthetic table"
     report = build_report(verdicts, evidence, title=title, canary=audited, curves=curves)
     report.write(path)
     return Audit(verdicts, report)

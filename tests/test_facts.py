@@ -46,7 +46,6 @@ CHECKPOINT = "the checkpoint of a fit"
 SITES: dict[str, dict[str, str]] = {
     "conversion.py": {"convert: raw": RULES},
     "drafting.py": {
-        "draft: read_raw": DRAFTED,
         "draft: raw": DRAFTED,
         "_draft_column: raw": DRAFTED,
         "_is_truth: raw": DRAFTED,

@@ -53,6 +53,11 @@ def home(given: Readable) -> Path | None:
     return Path(given) if isinstance(given, str | Path) else None
 
 
+def file_name(given: Readable) -> str | None:
+    """Return the name of a file or a folder without the way to it; None for all else."""
+    return None if is_address(given) or not isinstance(given, str | Path) else Path(given).name
+
+
 def identity(given: Readable) -> Path | bytes:
     """Return what a ledger commits to: a file, or the digest of what is none, for which all of it is read."""
     if isinstance(given, str | Path) and not is_address(given) and not Path(given).is_dir():
