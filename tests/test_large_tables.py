@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,17 @@ from tabsynth import files, mapped
 from tabsynth.constraints import Constraint
 from tabsynth.constraints.categories import Dependency
 from tabsynth.constraints.numbers import Inequality
+from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import TableError
+from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
+from tabsynth.synthesizers.base import Arrays, Synthesizer
+from tabsynth.synthesizers.ctgan import CTGAN
+from tabsynth.synthesizers.independent import Independent
+from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.table import Table, digest, read, split
 
 ROWS = 1000
@@ -209,3 +219,61 @@ def test_small_batches_are_read_together() -> None:
     table: Table = read(_Batches(parts), Schema((Column("a", "integer"),)), chunk=4)
     assert table.private["a"].tolist() == list(range(10))
     assert [part.columns.num_rows for part in files.chunks(_Batches(parts), 4)] == [4, 4, 2]
+
+
+# --- what is fitted -----------------------------------------------------------------------------------------------
+
+FITTED = Schema(
+    (
+        Column("city", "categorical", nullable=True),
+        Column("plan", "categorical", categories=("z", "a"), nullable=True),
+        Column("ill", "boolean", nullable=True, roles=("target",)),
+        Column("low", "integer", nullable=True),
+        Column("high", "float", nullable=True),
+        Column("day", "datetime", nullable=True, format="%Y-%m-%d %H:%M:%S"),
+    )
+)
+FITS: dict[str, tuple[Synthesizer, float | None]] = {
+    "marginals": (Marginals(bins=8, steps=5, iterations=10, pairs=3), 60.0),
+    "independent": (Independent(bins=8), 60.0),
+    "ctgan": (CTGAN(epochs=1, warm_steps=1, generator_width=8, generator_batch=16, critic_widths=(8,)), None),
+}
+
+
+@pytest.mark.parametrize(("name", "grouped"), [*((name, False) for name in FITS), ("marginals", True), ("ctgan", True)])
+def test_a_fit_to_parts_is_the_fit_to_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, grouped: bool
+) -> None:
+    schema = SCHEMA if grouped else FITTED
+    frame = _frame().drop(columns=[] if grouped else ["id", "who"])
+    path = _written(frame, tmp_path / "t.parquet")
+    synthesizer, epsilon = FITS[name]
+
+    def fitted(chunk: int) -> tuple[Schema, dict[str, Any], Arrays]:
+        for module in ("table", "encoding.encoder", "graphical.coarsening"):
+            monkeypatch.setattr(f"tabsynth.{module}.CHUNK", chunk)
+        monkeypatch.setattr("tabsynth.privacy.marginals.BLOCK", chunk)
+        monkeypatch.setattr(mapped, "IN_MEMORY", 10**9 if chunk > ROWS else 64)
+        ledger = Ledger(None if epsilon is None else Budget(epsilon, 1e-5))
+        sampler = synthesizer.fit(read(path, schema, chunk=chunk), ledger, Secret.fixed(4))
+        return (sampler.schema, *sampler.state())
+
+    whole, parts = fitted(10**6), fitted(101)
+    assert parts[:2] == whole[:2]
+    assert parts[2].keys() == whole[2].keys()
+    for key, array in whole[2].items():
+        np.testing.assert_array_equal(parts[2][key], array, err_msg=key)
+
+
+def test_encoding_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = read(_frame().drop(columns=["id", "who"]), FITTED, chunk=300)
+    private = table.private
+    encoder = Encoder(discover(table, Ledger(), Secret.fixed(0), bins=8).schema)
+    whole = encoder.encode(private)
+    monkeypatch.setattr("tabsynth.encoding.encoder.CHUNK", 77)
+    parts, alone = encoder.encode(private), encoder.tokens(private)
+    np.testing.assert_array_equal(parts.tokens, whole.tokens)
+    np.testing.assert_array_equal(parts.offsets, whole.offsets)
+    np.testing.assert_array_equal(alone, whole.tokens)
+    assert (parts.tokens.dtype, alone.dtype) == (np.int32, np.uint8)
+    assert alone.flags.f_contiguous
