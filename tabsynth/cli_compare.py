@@ -10,41 +10,86 @@ import typer
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from tabsynth.cli_options import AsJson, Delimiter, LedgerPath, Policy, SchemaPath, Seed, Target, record_use
-from tabsynth.console import answer, people, say_check
+from tabsynth import _check
+from tabsynth.cli_options import (
+    AsJson,
+    Delimiter,
+    Delta,
+    Discover,
+    Epsilon,
+    LedgerPath,
+    Lifetime,
+    Policy,
+    SchemaPath,
+    Seed,
+    Target,
+    ledger_opener,
+    record_use,
+    settings_of,
+)
+from tabsynth.console import answer, people, say_check, say_not_private
 from tabsynth.errors import InputError
 
 if TYPE_CHECKING:
-    from tabsynth.report.comparison import Comparison
+    from tabsynth.comparing import Contest
+    from tabsynth.privacy.ledger import Ledger
 
 WARNING = "Choosing by these numbers leaks: they were computed from private rows, and no budget covers the choice."
 
 
 def compare(  # noqa: PLR0917  (a command's options are its arguments)
-    synthetic: Annotated[list[Path], typer.Argument(metavar="SYNTHETIC", help="Two synthetic tables or more.")],
-    train: Annotated[Path, typer.Option("--train", help="The rows that the synthesizers were fitted to.")],
+    train: Annotated[Path, typer.Option("--train", help="The rows that the synthesizers are or were fitted to.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the comparison.")],
+    synthetic: Annotated[list[Path] | None, typer.Argument(metavar="SYNTHETIC", help="Synthetic tables.")] = None,
     holdout: Annotated[Path | None, typer.Option("--holdout", help="Real rows that no synthesizer saw.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="A synthesizer to fit, charge and compare; may be repeated.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of one of them, MODEL.NAME=VALUE.")
+    ] = None,
+    epsilon: Epsilon = None,
+    delta: Delta = 1e-6,
+    discover: Discover = False,
+    choose: Annotated[
+        float | None, typer.Option("--choose", help="Choose one of the fits for this epsilon on top: that may leave.")
+    ] = None,
     schema: SchemaPath = None,
     target: Target = None,
     policy: Policy = None,
     ledger: LedgerPath = None,
+    lifetime: Lifetime = None,
     delimiter: Delimiter = ",",
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge several synthetic tables by one policy and write one inside report on all of them."""
+    """Judge several synthetic tables, fitted here or brought along, by one policy, in one inside report."""
+    from tabsynth.comparing import compare_tables
     from tabsynth.release import check_folder
 
     path = check_folder(output)
-    names = names_of(synthetic)
-    record_use("compare", train, ledger)
+    names = names_of(synthetic or [], model or [])
+    if choose is not None:
+        _check.positive("--choose", choose)
+        if synthetic:
+            raise InputError("--choose is among fits whose cost is known; leave the files out.")
+    contest = None
+    if model:
+        opened = _openers(train, ledger, lifetime, epsilon, delta, choose)
+        contest = _contest(
+            model, settings, path, opened, choose=choose, budgeted=epsilon is not None, discover=discover, seed=seed
+        )
+        _say_sum(len(model), epsilon, delta, choose)
+    else:
+        _refuse_without_models(settings=settings, epsilon=epsilon, discover=discover, choose=choose, lifetime=lifetime)
+        record_use("compare", train, ledger)
     if holdout is not None:
         record_use("compare", holdout)
     found = compare_tables(
-        dict(zip(names, synthetic, strict=True)),
+        dict(zip(names, synthetic or [], strict=True)),
         train,
         holdout,
+        contest=contest,
         title=path.name,
         schema=schema,
         target=target,
@@ -56,28 +101,110 @@ def compare(  # noqa: PLR0917  (a command's options are its arguments)
     found.write(path)
     _say(found)
     people.print(f"[yellow]{WARNING}[/] Report: [bold]{escape(str(path / 'comparison.html'))}[/] (do not publish it)")
-    tables = found.contents["tables"]
-    answer(
-        as_json,
-        report=str(path),
-        tables={
-            table["name"]: {
-                "passed": table["passed"],
-                "front": table["front"],
-                "checks": {check["name"]: check["status"] for check in table["checks"]},
-            }
-            for table in tables
-        },
+    _answer(as_json, path, contest, found)
+
+
+def _answer(as_json: bool, path: Path, contest: Contest | None, found: Any) -> None:
+    """Say what was kept and chosen, to people and to machines."""
+    choice, kept = found.contents["choice"], {}
+    if contest is not None:
+        kept["models"] = str(contest.folder)
+        people.print(f"The fitted models, paid for, are in [bold]{escape(str(contest.folder))}[/].")
+    if choice is not None:
+        kept["chosen"] = choice["chosen"]
+        people.print(
+            f"Chosen and paid for: [bold green]{escape(choice['chosen'])}[/]. That name may leave; the numbers may not."
+        )
+    tables = {
+        table["name"]: {
+            "passed": table["passed"],
+            "front": table["front"],
+            "checks": {check["name"]: check["status"] for check in table["checks"]},
+        }
+        for table in found.contents["tables"]
+    }
+    answer(as_json, report=str(path), **kept, tables=tables)
+
+
+def _openers(  # noqa: PLR0917  (as the command's options)
+    train: Path, named: Path | None, lifetime: float | None, epsilon: float | None, delta: float, choose: float | None
+) -> tuple[Callable[[], Ledger], Callable[[], Ledger] | None]:
+    """Return what opens the ledger for a fit, and what opens it for the choice."""
+    from tabsynth.fitting import make_budget
+    from tabsynth.privacy.budget import Budget
+    from tabsynth.privacy.ledger import Ledger
+
+    if choose is not None and epsilon is None:
+        raise InputError("--choose is charged to a budget, and there is none: set --epsilon.")
+    choosing = None if choose is None else Budget(choose, 0.0)
+    place, opened = ledger_opener(train, named, lifetime, epsilon, delta)
+    if choosing is None:
+        return opened, None
+    total = make_budget(lifetime, delta)
+    return opened, lambda: Ledger.open(place, data=train, lifetime=total, budget=choosing)
+
+
+def _contest(
+    models: list[str],
+    settings: list[str] | None,
+    path: Path,
+    opened: tuple[Callable[[], Ledger], Callable[[], Ledger] | None],
+    *,
+    choose: float | None,
+    budgeted: bool,
+    discover: bool,
+    seed: int | None,
+) -> Contest:
+    """Return the synthesizers that are asked for, each with its own settings."""
+    from tabsynth.comparing import Contest
+    from tabsynth.fitting import make_synthesizer
+    from tabsynth.synthesizers.model import check_new_folder, check_saveable
+
+    own: dict[str, dict[str, Any]] = {name: {} for name in models}
+    for key, value in settings_of(settings).items():
+        name, dot, setting = key.rpartition(".")
+        if not dot:
+            raise InputError(f"--set takes MODEL.NAME=VALUE here; got {key!r} without a model.")
+        if name not in own:
+            raise InputError(f"--set is of {name!r}, which is not compared; --model names {', '.join(own)}.")
+        own[name][setting] = value
+    made = {name: make_synthesizer(name, seed, **own[name]) for name in models}
+    for synthesizer in made.values():
+        check_saveable(synthesizer)
+    folder = path.with_name(f"{path.name}.models")
+    check_new_folder(folder)
+    return Contest(made, opened[0], folder, budgeted, discover, choose, opened[1])
+
+
+def _say_sum(models: int, epsilon: float | None, delta: float, choose: float | None) -> None:
+    """Say what all of it can cost together, before anything is charged."""
+    if epsilon is None:
+        say_not_private()
+        return
+    total, choice = models * epsilon + (choose or 0.0), f", and a choice at epsilon {choose:g}" if choose else ""
+    people.print(
+        f"{models} fits at epsilon {epsilon:g} each{choice}: charged together at most epsilon "
+        f"[bold]{total:g}[/] at delta {models * delta:g}."
     )
 
 
-def names_of(synthetic: Sequence[Path]) -> list[str]:
-    """Return a name for each table: its file's, or its whole path where two files have the same.
+def _refuse_without_models(**options: Any) -> None:
+    """Raise InputError when an option of a fit is given and nothing is fitted."""
+    for name, value in options.items():
+        if value:
+            option = "--set" if name == "settings" else f"--{name}"
+            raise InputError(f"{option} is of fits, and there are none: name synthesizers with --model.")
 
-    Raises InputError unless there are two files at least, each given once.
+
+def names_of(synthetic: Sequence[Path], models: Sequence[str] = ()) -> list[str]:
+    """Return a name for each file: its own, or its whole path where two files, or a model, have the same.
+
+    Raises InputError unless there are two tables at least, files and models together, each given once.
     """
-    if len(synthetic) < 2:
-        raise InputError("A comparison takes two synthetic tables at least; tabsynth audit judges one.")
+    if len(synthetic) + len(models) < 2:
+        raise InputError("A comparison takes two tables at least, files or --model; tabsynth audit judges one.")
+    if twice := [name for name in models if models.count(name) > 1]:
+        raise InputError(f"--model {twice[0]}: is given more than once.")
     seen: set[Path] = set()
     for path in synthetic:
         if not path.is_file():
@@ -86,58 +213,12 @@ def names_of(synthetic: Sequence[Path]) -> list[str]:
             raise InputError(f"{path}: is given more than once.")
         seen.add(path.resolve())
     short = [path.name for path in synthetic]
-    return [name if short.count(name) == 1 else str(path) for name, path in zip(short, synthetic, strict=True)]
-
-
-def compare_tables(
-    synthetic: dict[str, Path],
-    train: Path,
-    holdout: Path | None,
-    *,
-    title: str = "Comparison",
-    schema: Path | None = None,
-    target: str | None = None,
-    delimiter: str = ",",
-    policy: Path | str | None = None,
-    seed: int | None = None,
-    on_check: Callable[[str, str], None] | None = None,
-) -> Comparison:
-    """Judge every table by the same policy, on the same real rows and with the same randomness.
-
-    `synthetic` are files by name; `on_check` is told the table and the check that starts. Raises TableError when a
-    table breaks the schema, before any is judged.
-    """
-    import numpy as np
-
-    from tabsynth.drafting import draft
-    from tabsynth.intake import as_schema
-    from tabsynth.metrics.evidence import Evidence
-    from tabsynth.policy import evaluate
-    from tabsynth.report.comparison import Candidate, compare
-    from tabsynth.table import read
-    from tabsynth.walk import load_policy
-
-    checks = load_policy(policy)
-    known = draft(train, delimiter=delimiter).schema if schema is None else as_schema(schema)
-    known = known if target is None else known.with_target(target)
-    real = read(train, known, delimiter=delimiter, check_domain=schema is not None).private
-    held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
-    rows = {
-        name: read(path, known, delimiter=delimiter, check_domain=False).private for name, path in synthetic.items()
-    }
-    shared = np.random.SeedSequence(seed).entropy  # one seed for all: what differs is the tables
-    judged = []
-    for name, own in rows.items():
-        told = None if on_check is None else _of(name, on_check)
-        verdicts = evaluate(Evidence(known, real, held, own), checks, np.random.default_rng(shared), told)
-        judged.append(Candidate(name, len(own), verdicts))
-    settings = {"policy": "default" if policy is None else str(policy), "schema": known.fingerprint()}
-    held_rows = None if held is None else len(held)
-    return compare(judged, train=len(real), holdout=held_rows, title=title, settings=settings)
-
-
-def _of(name: str, on_check: Callable[[str, str], None]) -> Callable[[str], None]:
-    return lambda check: on_check(name, check)
+    names = [
+        name if [*short, *models].count(name) == 1 else str(path) for name, path in zip(short, synthetic, strict=True)
+    ]
+    if both := set(names) & set(models):
+        raise InputError(f"{both.pop()}: is both a file and a model; name the file by another path.")
+    return names
 
 
 def _say(found: Any) -> None:

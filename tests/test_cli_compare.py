@@ -1,9 +1,11 @@
-"""`tabsynth compare` from the command line: several tables, one report, a line in the ledger, and clear refusals."""
+"""`tabsynth compare` from the command line: tables and fits in one report, what was charged, and clear refusals."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,8 @@ from dp_accounting import GaussianDpEvent
 from tabsynth.cli import run
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
+from tabsynth.report import comparison_schema
+from tabsynth.synthesizers.model import load
 
 POLICY = """\
 checks:
@@ -68,7 +72,7 @@ def test_the_ledger_beside_the_table_keeps_a_line(folder, capsys):
 @pytest.mark.parametrize(
     ("tables", "rule"),
     [
-        (["fresh.csv"], "two synthetic tables at least"),
+        (["fresh.csv"], "two tables at least"),
         (["fresh.csv", "none.csv"], "none.csv: no such file"),
         (["fresh.csv", "./fresh.csv"], "given more than once"),
         (["fresh.csv", "policy.yaml"], "policy.yaml"),
@@ -84,3 +88,73 @@ def test_files_of_one_name_are_told_apart(folder, capsys):
     people(7).to_csv("copy.csv", index=False)
     assert run(["compare", "copy.csv", "copies/copy.csv", *REAL, "-o", "out"]) == 0
     assert list(json.loads(capsys.readouterr().out)["tables"]) == ["copy.csv", "copies/copy.csv"]
+
+
+SCHEMA = """\
+rows: 400
+columns:
+  - {name: 收入, kind: float, bounds: [0, 1000000], decimals: 2}
+  - {name: 城市, kind: categorical, categories: [北京, 上海]}
+"""
+FIT = ["compare", *REAL, "--schema", "people.yaml", "-o", "out"]
+PAID = [*FIT, "--model", "independent", "--model", "marginals", "--set", "marginals.rounds=1", "--epsilon", "2"]
+
+
+def test_synthesizers_are_fitted_charged_chosen_and_kept(folder, capsys):
+    (folder / "people.yaml").write_text(SCHEMA, encoding="utf-8")
+    assert run([*PAID, "fresh.csv", "--lifetime", "9"]) == 0
+    said = capsys.readouterr()
+    answered = json.loads(said.out)
+    assert list(answered["tables"]) == ["fresh.csv", "independent", "marginals"]
+    assert "chosen" not in answered
+    assert "charged together at most epsilon 4 at delta 2e-06" in " ".join(said.err.split())
+    found = json.loads((folder / "out" / "comparison.json").read_text(encoding="utf-8"))
+    jsonschema.validate(found, comparison_schema())
+    privacy = {table["name"]: table["privacy"] for table in found["tables"]}
+    assert privacy["fresh.csv"] is None
+    assert privacy["marginals"]["epsilon"] == pytest.approx(2, abs=0.01)
+    assert load("out.models/marginals").sample(5, np.random.default_rng(0)).shape == (5, 2)
+    for name in ("out", "out.models"):
+        shutil.rmtree(folder / name)
+    assert run([*PAID, "--choose", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["chosen"] in {"independent", "marginals"}
+    found = json.loads((folder / "out" / "comparison.json").read_text(encoding="utf-8"))
+    jsonschema.validate(found, comparison_schema())
+    assert found["choice"]["loss"] == pytest.approx(2 * np.log(2 / 0.05) / (2 * 400))
+    assert "That name may leave" in (folder / "out" / "comparison.html").read_text(encoding="utf-8")
+    kept = (folder / "train.csv.ledger").read_text(encoding="utf-8")
+    assert kept.count("choice among 2 synthetic tables") == 1
+    assert Ledger.open("train.csv.ledger", data="train.csv", budget=Budget(0.1, 0)).number == 6
+
+
+def test_what_is_paid_for_is_kept_when_the_next_fit_does_not_fit(folder, capsys):
+    (folder / "people.yaml").write_text(SCHEMA, encoding="utf-8")
+    assert run([*PAID, "--lifetime", "2"]) == 4
+    assert "lifetime budget" in json.loads(capsys.readouterr().out)["message"]
+    assert [path.name for path in (folder / "out.models").iterdir()] == ["independent"]
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--model", "vae"], "two tables at least"),
+        (["--model", "vae", "--model", "vae"], "more than once"),
+        (["--model", "vea", "fresh.csv"], "No synthesizer 'vea'"),
+        (["--model", "vae", "fresh.csv", "--set", "epochs=3"], "MODEL.NAME=VALUE"),
+        (["--model", "vae", "fresh.csv", "--set", "rows.epochs=3"], "'rows', which is not compared"),
+        (["--model", "vae", "fresh.csv", "--set", "vae.epoch=3"], "vae has no setting 'epoch'"),
+        (["--model", "vae", "--model", "independent", "--choose", "1"], "set --epsilon"),
+        (["--model", "vae", "fresh.csv", "--choose", "1", "--epsilon", "1"], "leave the files out"),
+        (["--model", "vae", "--model", "independent", "--choose", "0", "--epsilon", "1"], "--choose must be"),
+        (["fresh.csv", "copies/copy.csv", "--epsilon", "1"], "--epsilon is of fits"),
+        (["fresh.csv", "copies/copy.csv", "--set", "vae.epochs=1"], "--set is of fits"),
+        (["--model", "vae", "fresh.csv", "--epsilon", "1"], "A schema is needed"),
+    ],
+)
+def test_a_comparison_that_cannot_be_made_charges_nothing(folder, capsys, options, rule):
+    assert run(["compare", *options, *REAL, "-o", "out"]) == 2
+    assert rule in json.loads(capsys.readouterr().out)["message"]
+    assert sorted(path.name for path in folder.iterdir() if "ledger" in path.name or "out" in path.name) == [
+        "holdout.csv"
+    ]

@@ -41,6 +41,7 @@ DRAFTED = "a drafted schema"
 COPIES = "the rows themselves (`bootstrap`, `smote`), leaves of a few of them (`trees`)"
 FOREIGN = "whatever another package's model keeps of them (`sdv:`, `ctgan:`)"
 INSIDE = "numbers of the gate"
+CHOSEN = "which of several synthetic tables is chosen (`compare --choose`)"
 CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
@@ -166,7 +167,8 @@ KEPT_INSIDE: dict[str, str] = {  # whole files, none of whose numbers is in a re
     "charging/attacks.py": "numbers of a charged gate",
     "charging/distances.py": "numbers of a charged gate",
     "report/contents.py": INSIDE,
-    "cli_compare.py": INSIDE,
+    "comparing.py": INSIDE,
+    "charging/selection.py": CHOSEN,
     "audit/attacks.py": "audits and leak scans",
     "audit/canaries.py": "audits and leak scans",
     "audit/one_run.py": "audits and leak scans",
@@ -188,6 +190,7 @@ CHARGES: dict[str, str] = {  # what a charge is for -> the fact that it pays for
     r"edge \d+ of the tree|which columns to measure together": CHOICE,
     r"critic|row transformer|language model|variational autoencoder": GRADIENTS,
     r"gate: .*": "numbers of a charged gate",
+    r"choice among \d+ synthetic tables": CHOSEN,
 }
 
 

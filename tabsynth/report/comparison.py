@@ -28,11 +28,15 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A synthetic table under a name of its own, and what a policy says of it."""
+    """A synthetic table under a name of its own, and what a policy says of it.
+
+    `privacy` is what its fit was charged: private, epsilon and delta. None for a table that came along.
+    """
 
     name: str
     rows: int
     verdicts: tuple[Verdict, ...]
+    privacy: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +78,11 @@ def compare(
     holdout: int | None,
     title: str = "Comparison",
     settings: Mapping[str, Any] | None = None,
+    choice: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Return the comparison of tables that one policy judged on the same `train` and `holdout` rows (their numbers).
+
+    `choice` is one that was charged: its name, epsilon and score, the rows that were expected, and those of a unit.
 
     Raises InputError unless there are two at least, under names of their own, judged by the same checks.
     """
@@ -88,6 +95,7 @@ def compare(
         {
             "name": candidate.name,
             "rows": candidate.rows,
+            "privacy": None if candidate.privacy is None else plain(dict(candidate.privacy)),
             "passed": passes(candidate.verdicts),
             "checks": [check_entry(verdict) for verdict in candidate.verdicts],
         }
@@ -107,6 +115,7 @@ def compare(
             "axes": drawn,
             "tables": [table | {"front": table["name"] in best} for table in tables],
             "charge": charge(len(names), train),
+            "choice": None if choice is None else _choice(choice, len(names)),
             "settings": plain(dict(settings or {})),
         }
     )
@@ -123,8 +132,20 @@ def charge(tables: int, rows: int) -> dict[str, Any]:
     >>> round(found["bits"], 3), round(found["loss"], 3)
     (2.0, 0.088)
     """
-    loss = 2 * math.log(tables / (1 - CONFIDENCE)) / (SELECTION * rows)
-    return {"bits": math.log2(tables), "epsilon": SELECTION, "confidence": CONFIDENCE, "rows": rows, "loss": loss}
+    worst = loss(tables, rows, SELECTION)
+    return {"bits": math.log2(tables), "epsilon": SELECTION, "confidence": CONFIDENCE, "rows": rows, "loss": worst}
+
+
+def loss(tables: int, rows: float, epsilon: float) -> float:
+    """Return how far below the best a paid choice may score, for a score that one row moves by 1 / `rows`."""
+    return 2 * math.log(tables / (1 - CONFIDENCE)) / (epsilon * rows)
+
+
+def _choice(made: Mapping[str, Any], tables: int) -> dict[str, Any]:
+    """Return a choice with what it may have lost; its score is a distance of shares, half a difference of counts."""
+    rows = 2 * made["rows"] / made["rows_per_unit"]
+    facts = {key: made[key] for key in ("chosen", "epsilon", "score")}
+    return facts | {"confidence": CONFIDENCE, "loss": loss(tables, rows, made["epsilon"])}
 
 
 def side_by_side(report: Mapping[str, Any]) -> list[dict[str, Any]]:

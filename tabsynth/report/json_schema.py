@@ -56,7 +56,9 @@ def comparison_schema() -> dict[str, Any]:
     axis = _object({"check": TEXT, "better": {"enum": ["higher", "lower"]}})
     truth = {"type": "boolean"}
     number = {"type": "number", "minimum": 0}
-    table = {"name": TEXT, "rows": COUNT, "passed": truth, "front": truth, "checks": _list(_check())}
+    paid = _or_null(_object({"private": truth, "epsilon": NUMBER_OR_NULL, "delta": NUMBER_OR_NULL}))
+    table = {"name": TEXT, "rows": COUNT, "passed": truth, "front": truth, "checks": _list(_check()), "privacy": paid}
+    choice = {"chosen": TEXT, "epsilon": number, "score": TEXT, "confidence": SHARE, "loss": number}
     price = {"bits": number, "epsilon": number, "confidence": SHARE, "rows": COUNT, "loss": number}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -74,6 +76,7 @@ def comparison_schema() -> dict[str, Any]:
             "axes": _or_null(_object({"utility": axis, "privacy": axis})),
             "tables": _list(_object(table)),
             "charge": _object(price),
+            "choice": _or_null(_object(choice)),
             "settings": {"type": "object"},
         }
     )

@@ -1,0 +1,145 @@
+"""Several synthetic tables of one training table, fitted here or brought along, judged beside one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tabsynth.charging.selection import SCORE, choose_table
+from tabsynth.drafting import draft
+from tabsynth.fitting import fit_intake, settle
+from tabsynth.intake import Intake, as_schema, take_in
+from tabsynth.metrics.evidence import Evidence
+from tabsynth.policy import evaluate
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
+from tabsynth.report.comparison import Candidate, Comparison, compare
+from tabsynth.synthesizers.base import Synthesizer
+from tabsynth.synthesizers.model import Model
+from tabsynth.table import read
+from tabsynth.walk import load_policy
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Synthesizers by name, each fitted to the training table with a ledger of `open_ledger`, and kept in `folder`.
+
+    With `choose`, an epsilon, one of them is chosen by the training rows, charged to the ledger of `open_choice`.
+    """
+
+    models: Mapping[str, Synthesizer]
+    open_ledger: Callable[[], Ledger]
+    folder: Path
+    budgeted: bool
+    discover: bool = False
+    choose: float | None = None
+    open_choice: Callable[[], Ledger] | None = None
+
+
+def compare_tables(
+    synthetic: Mapping[str, Path],
+    train: Path,
+    holdout: Path | None,
+    *,
+    contest: Contest | None = None,
+    title: str = "Comparison",
+    schema: Path | None = None,
+    target: str | None = None,
+    delimiter: str = ",",
+    policy: Path | str | None = None,
+    seed: int | None = None,
+    on_check: Callable[[str, str], None] | None = None,
+) -> Comparison:
+    """Judge every table by the same policy, on the same real rows and with the same randomness.
+
+    `synthetic` are files by name; the synthesizers of a `contest` are fitted first, once everything has been read.
+    `on_check` is told the table and the check that starts. Raises TableError when a table breaks the schema, before
+    any is judged and anything is charged.
+    """
+    checks = load_policy(policy)
+    budgeted, discover = (False, False) if contest is None else (contest.budgeted, contest.discover)
+    if contest is None:
+        known = draft(train, delimiter=delimiter).schema if schema is None else as_schema(schema)
+        known = known if target is None else known.with_target(target)
+        intake = Intake(read(train, known, delimiter=delimiter, check_domain=schema is not None), ())
+    else:
+        intake = take_in(train, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
+    known, real = intake.table.schema, intake.table.private
+    held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
+    rows = {
+        name: read(path, known, delimiter=delimiter, check_domain=False).private for name, path in synthetic.items()
+    }
+    shared = np.random.SeedSequence(seed).entropy  # one seed for all: what differs is the tables
+    ledgers: dict[str, Ledger] = {}
+    chosen = None
+    if contest is not None:
+        drawn, ledgers = _fitted(contest, intake, seed)
+        chosen = _chosen(contest, intake, drawn)
+        rows |= drawn
+    judged = []
+    for name, own in rows.items():
+        told = None if on_check is None else _of(name, on_check)
+        evidence, ledger = Evidence(known, real, held, own), ledgers.get(name)
+        verdicts = evaluate(evidence, checks, np.random.default_rng(shared), told, ledger)
+        judged.append(Candidate(name, len(own), verdicts, None if ledger is None else _spent(ledger)))
+    settings = {"policy": "default" if policy is None else str(policy), "schema": known.fingerprint()}
+    held_rows = None if held is None else len(held)
+    return compare(judged, train=len(real), holdout=held_rows, title=title, settings=settings, choice=chosen)
+
+
+def _fitted(contest: Contest, intake: Intake, seed: int | None) -> tuple[dict[str, pd.DataFrame], dict[str, Ledger]]:
+    """Fit, keep and sample every synthesizer; a model is kept as soon as it is fitted, since it is paid for."""
+    rows, ledgers = {}, {}
+    settled = {name: settle(model, intake, budgeted=contest.budgeted) for name, model in contest.models.items()}
+    contest.folder.mkdir()
+    for (name, (synthesizer, own)), rng in zip(
+        settled.items(), np.random.default_rng(seed).spawn(len(settled)), strict=True
+    ):
+        ledgers[name] = contest.open_ledger()
+        model: Model = fit_intake(own, synthesizer, ledgers[name], seed)
+        model.save(contest.folder / name)
+        rows[name] = model.sample(model.schema.rows or 2, rng)  # a row count that was declared or paid for
+    return rows, ledgers
+
+
+def _chosen(contest: Contest, intake: Intake, rows: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
+    """Choose a table by the training rows and charge for it, where that is asked for."""
+    if contest.choose is None or contest.open_choice is None:
+        return None
+    secret, ledger = Secret(), contest.open_choice()
+    size = len(next(iter(rows.values())))
+    bounded = bound_contributions(intake.table, secret)
+    name = choose_table(
+        rows,
+        intake.table.schema,
+        bounded.private,
+        size=size,
+        epsilon=contest.choose,
+        ledger=ledger,
+        secret=secret,
+        rng=np.random.default_rng(0),
+    )
+    ledger.close()
+    return {
+        "chosen": name,
+        "epsilon": contest.choose,
+        "score": SCORE,
+        "rows": size,
+        "rows_per_unit": intake.table.schema.unit.rows,
+    }
+
+
+def _spent(ledger: Ledger) -> dict[str, Any]:
+    spent = ledger.spent
+    private = {"epsilon": spent.epsilon, "delta": spent.delta} if ledger.private else {"epsilon": None, "delta": None}
+    return {"private": ledger.private, **private}
+
+
+def _of(name: str, on_check: Callable[[str, str], None]) -> Callable[[str], None]:
+    return lambda check: on_check(name, check)
