@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from tabsynth.errors import InputError
 from tabsynth.fitting import fit_intake, make_budget, make_synthesizer, settle
+from tabsynth.frame_kinds import FrameKind, alike, in_memory, kind_of, names_of, public_types, with_column
 from tabsynth.intake import SchemaLike, take_in
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.progress import progress_bar
@@ -75,8 +76,10 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self.seed = seed
         self.progress = progress
 
-    def fit(self, X: pd.DataFrame | np.ndarray[Any, Any], y: Any = None) -> Self:
-        """Fit to a table: a frame, or an array whose columns are named x0, x1, ...; `y` joins as the target column.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit to a frame of pandas or polars, a pyarrow table, or an array, whose columns are named x0, x1, ...
+
+        `y` joins as the target column. Rows are sampled as a table of the same library.
 
         Raises SchemaError, TableError or InputError before anything is charged, BudgetExceeded before anything runs.
         """
@@ -91,7 +94,8 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
             self.model_ = fit_intake(intake, synthesizer, ledger, self.seed, report)
         self.ledger_ = ledger
         self.schema_ = self.model_.schema
-        self.dtypes_ = {str(name): _public_dtype(dtype) for name, dtype in table.dtypes.items()}
+        self.frame_kind_: FrameKind = kind_of(table)
+        self.dtypes_ = public_types(table)
         self._rng = np.random.default_rng(self.seed)
         return self
 
@@ -103,8 +107,12 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         shares: Mapping[str, Mapping[Any, float]] | None = None,
         temperature: float = 1.0,
         seed: int | None = None,
-    ) -> pd.DataFrame:
+        to: Path | str | None = None,
+    ) -> Any:
         """Return synthetic rows, by default as many as the table is known to have, in the dtypes that `fit` saw.
+
+        They come as a frame of the library that `fit` got one of; pandas, when the estimator was loaded. With a folder
+        to write `to` they become Parquet files there, and the folder is returned; see `Model.sample`.
 
         `given` are conditions on columns, such as `{"income": ">50K", "age": (30, 40)}`, or a frame of partial rows,
         each of which is completed; `shares`, such as `{"fraud": {"yes": 0.3}}`, say which part of the rows has a value.
@@ -115,8 +123,12 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         partial = isinstance(given, pd.DataFrame)
         wanted = rows if rows is not None or partial else self.schema_.rows or 1
-        drawn = self.model_.sample(wanted, self._stream(seed), given, shares=shares, temperature=temperature)
-        return _like(plain(drawn, self.schema_), self.dtypes_)
+        asked: dict[str, Any] = {"given": given, "shares": shares, "temperature": temperature}
+        if to is not None:
+            with progress_bar("Sampling", show=self.progress) as report:
+                return self.model_.sample(wanted, self._stream(seed), to=to, progress=report, **asked)
+        drawn = self.model_.sample(wanted, self._stream(seed), as_=self.frame_kind_, **asked)
+        return alike(plain(drawn, self.schema_) if self.frame_kind_ == "pandas" else drawn, self.dtypes_)
 
     def impute(self, X: pd.DataFrame, *, seed: int | None = None) -> pd.DataFrame:
         """Return a table with its missing cells drawn from the model given the rest of their row.
@@ -159,15 +171,17 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         budget = model.privacy.get("budget") or {}
         self = cls(model.name, schema=model.schema, epsilon=budget.get("epsilon"), delta=budget.get("delta", 1e-6))
         self.model_, self.schema_, self.dtypes_ = model, model.schema, {}
+        self.frame_kind_ = "pandas"
         self._rng = np.random.default_rng()
         return self
 
-    def _frame(self, X: Any) -> pd.DataFrame:
+    def _frame(self, X: Any) -> Any:
         """Return the input as a frame and note its names, as scikit-learn's convention asks."""
-        if isinstance(X, pd.DataFrame):
-            frame = X
-            if all(isinstance(name, str) for name in X.columns):
-                self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        frame = in_memory(X)
+        if frame is not None:
+            names = names_of(frame)
+            if all(isinstance(name, str) for name in names):
+                self.feature_names_in_ = np.asarray(names, dtype=object)
         else:
             X = check_array(X, dtype=None, ensure_all_finite=False, ensure_min_samples=2, estimator=self)
             frame = pd.DataFrame(X, columns=[f"x{place}" for place in range(X.shape[1])]).infer_objects()
@@ -211,7 +225,7 @@ def describe(model: models.Model) -> str:
     return f"<table class='tabsynth'><caption>Fitted synthesizer</caption>{lines}</table>"
 
 
-def _with_target(frame: pd.DataFrame, y: Any, target: str | None) -> tuple[pd.DataFrame, str | None]:
+def _with_target(frame: Any, y: Any, target: str | None) -> tuple[Any, str | None]:
     """Join `y` to the frame as its target column."""
     if y is None:
         return frame, target
@@ -219,19 +233,4 @@ def _with_target(frame: pd.DataFrame, y: Any, target: str | None) -> tuple[pd.Da
     if values.ndim != 1 or len(values) != len(frame):
         raise InputError("y must be one-dimensional and as long as X.")
     name = str(getattr(y, "name", None) or "target")
-    return frame.assign(**{name: values}), name
-
-
-def _public_dtype(dtype: Any) -> str:
-    """Name a dtype without the categories that a categorical one carries."""
-    return "category" if isinstance(dtype, pd.CategoricalDtype) else str(dtype)
-
-
-def _like(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Cast columns to the dtypes that were fitted, where their values allow it."""
-    for name in frame.columns:
-        try:
-            frame[name] = frame[name].astype(dtypes.get(str(name), "object"))  # type: ignore[call-overload]
-        except (TypeError, ValueError):
-            continue  # a whole-number dtype has no place for the missing values that were modelled
-    return frame
+    return with_column(frame, name, values), name

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tabsynth import _check
 from tabsynth.canonical import as_dates
 from tabsynth.columns import Column
-from tabsynth.errors import InputError
+from tabsynth.frame_kinds import FrameKind, require_kind
 from tabsynth.schema import Schema
 from tabsynth.table import plain
-
-FrameKind = Literal["pandas", "polars", "pyarrow"]
-KINDS = ("pandas", "polars", "pyarrow")
-
-
-def require_kind(kind: str) -> None:
-    """Raise InputError unless `kind` is a kind of table that rows can be handed out as, and its library is there."""
-    _check.one_of("as_", kind, KINDS)
-    if kind == "polars":
-        try:
-            import polars  # noqa: F401
-        except ImportError:
-            raise InputError('as_="polars" needs the package polars: pip install "tabsynth[polars]"') from None
 
 
 def handed_out(frame: pd.DataFrame, schema: Schema, kind: FrameKind) -> Any:

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors", "_check", "registry", "constraints", "columns"),
     ("schema", "files", "canonical", "mapped"),
     ("conversion", "sources", "identifiers"),
-    ("table", "datasets", "sdv_metadata", "choice"),
+    ("table", "datasets", "sdv_metadata", "choice", "frame_kinds"),
     ("privacy", "encoding", "drafting", "schema_file", "outputs"),
     ("training", "intake", "progress", "graphical", "shards"),
     ("synthesizers", "metrics"),

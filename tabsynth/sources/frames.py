@@ -39,7 +39,7 @@ def from_memory(given: Any) -> InMemory | None:
     if isinstance(given, pa.RecordBatch):
         return InMemory(pa.Table.from_batches([given]))
     if isinstance(given, pa.RecordBatchReader):
-        return InMemory(_read_all(given))
+        return InMemory(read_all(given))
     if is_polars(given):
         return InMemory((given.collect() if hasattr(given, "collect") else given).to_arrow())
     return InMemory(given) if isinstance(given, pa.Table) else None
@@ -51,7 +51,8 @@ def is_polars(given: Any) -> bool:
     return polars is not None and isinstance(given, polars.DataFrame | polars.LazyFrame)
 
 
-def _read_all(reader: pa.RecordBatchReader) -> pa.Table:
+def read_all(reader: pa.RecordBatchReader) -> pa.Table:
+    """Read a reader of batches to its end; raise TableError when it fails."""
     try:
         return reader.read_all()
     except Exception:  # of whatever the reader reads; it may quote a value

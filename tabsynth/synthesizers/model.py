@@ -19,8 +19,9 @@ from safetensors.numpy import load_file, save_file
 
 from tabsynth import registry
 from tabsynth.errors import ConformanceError, InputError, ModelError
+from tabsynth.frame_kinds import FrameKind, require_kind
 from tabsynth.identifiers import Identifiers, require_providers
-from tabsynth.outputs import FrameKind, handed_out, require_kind
+from tabsynth.outputs import handed_out
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.words import claim_in_words

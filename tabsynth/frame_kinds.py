@@ -1,0 +1,107 @@
+"""Frames of pandas, polars and pyarrow: which one it is, which types it has, and another cast to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from tabsynth import _check
+from tabsynth.errors import InputError
+from tabsynth.sources.frames import is_polars, read_all
+
+FrameKind = Literal["pandas", "polars", "pyarrow"]
+KINDS = ("pandas", "polars", "pyarrow")
+
+
+def require_kind(kind: str) -> None:
+    """Raise InputError unless `kind` is a kind of frame that rows can be handed out as, and its library is there."""
+    _check.one_of("as_", kind, KINDS)
+    if kind == "polars":
+        try:
+            import polars  # noqa: F401
+        except ImportError:
+            raise InputError('as_="polars" needs the package polars: pip install "tabsynth[polars]"') from None
+
+
+def in_memory(given: Any) -> Any:
+    """Return a frame as a pandas or polars frame or a pyarrow table, whichever it is closest to; None for all else."""
+    if is_polars(given):
+        return given.collect() if hasattr(given, "collect") else given
+    if isinstance(given, pa.RecordBatch):
+        return pa.Table.from_batches([given])
+    if isinstance(given, pa.RecordBatchReader):
+        return read_all(given)
+    return given if isinstance(given, pd.DataFrame | pa.Table) else None
+
+
+def kind_of(frame: Any) -> FrameKind:
+    """Return which library a frame of `in_memory` belongs to."""
+    return "polars" if is_polars(frame) else "pyarrow" if isinstance(frame, pa.Table) else "pandas"
+
+
+def names_of(frame: Any) -> list[Any]:
+    """Return the names of a frame's columns."""
+    return list(frame.column_names if isinstance(frame, pa.Table) else frame.columns)
+
+
+def with_column(frame: Any, name: str, values: Any) -> Any:
+    """Return a frame with one more column, or with this one in its place."""
+    if isinstance(frame, pd.DataFrame):
+        return frame.assign(**{name: values})
+    if not isinstance(frame, pa.Table):
+        import polars
+
+        return frame.with_columns(polars.Series(name, values))
+    rest = frame.drop_columns([name]) if name in frame.column_names else frame
+    return rest.append_column(name, pa.array(values))
+
+
+def public_types(frame: Any) -> dict[str, Any]:
+    """Return each column's type without the categories that a categorical one carries: they are private values."""
+    if isinstance(frame, pa.Table):
+        return dict(zip(frame.column_names, frame.schema.types, strict=True))
+    if isinstance(frame, pd.DataFrame):
+        kinds = ((str(name), dtype) for name, dtype in frame.dtypes.items())
+        return {name: "category" if isinstance(kind, pd.CategoricalDtype) else str(kind) for name, kind in kinds}
+    import polars
+
+    return {name: polars.Categorical() if kind == polars.Enum else kind for name, kind in frame.schema.items()}
+
+
+def alike(frame: Any, types: Mapping[str, Any]) -> Any:
+    """Cast columns to the types that `public_types` returned, where their values allow it.
+
+    A type for whole numbers of pandas has no place for the missing values that were modelled; such a column stays.
+    """
+    cast = {"pandas": _cast_pandas, "polars": _cast_polars, "pyarrow": _cast_arrow}[kind_of(frame)]
+    for name in names_of(frame):
+        kind = types.get(str(name), "object" if isinstance(frame, pd.DataFrame) else None)
+        try:
+            frame = frame if kind is None else cast(frame, name, kind)
+        except (TypeError, ValueError, pa.ArrowException):
+            continue
+    return frame
+
+
+def _cast_pandas(frame: pd.DataFrame, name: str, kind: Any) -> pd.DataFrame:
+    frame[name] = frame[name].astype(kind)
+    return frame
+
+
+def _cast_polars(frame: Any, name: str, kind: Any) -> Any:
+    import polars
+
+    try:
+        return frame.with_columns(polars.col(name).cast(kind))
+    except polars.exceptions.PolarsError:
+        return frame
+
+
+def _cast_arrow(frame: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
+    column = frame.column(name)
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type).dictionary_encode()
+    return frame.set_column(frame.column_names.index(name), name, column.cast(kind))
