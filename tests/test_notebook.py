@@ -1,5 +1,6 @@
 """The notebook runs from its first cell to its last, and is stored without outputs."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -28,6 +29,9 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     assert "600 SIMULATED clinic visits" in written
     assert "independent columns" in written
     assert "epsilon" in written
+    (shown,) = re.findall(r"<iframe title=.tabsynth inside report. srcdoc=(.*?)></iframe>", written)
+    for heading in ("INSIDE: do not publish.", "Who was in it: the attacks in full", "All numbers"):
+        assert heading in shown
 
 
 def test_the_notebook_is_stored_bare():

@@ -158,7 +158,7 @@ def measured(estimate: Mapping[str, Any]) -> dict[str, str]:
     if low is None or high is None or low == high:
         return {end: number(estimate[end]) for end in ("value", "low", "high")}
     decimals = min(6, max(0, 1 - math.floor(math.log10(high - low))))
-    return {end: f"{estimate[end] + 0.0:,.{decimals}f}" for end in ("value", "low", "high")}
+    return {end: f"{round(estimate[end], decimals) + 0.0:,.{decimals}f}" for end in ("value", "low", "high")}
 
 
 def percent(share: float) -> str:
