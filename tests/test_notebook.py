@@ -29,6 +29,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     assert "600 SIMULATED clinic visits" in written
     assert "independent columns" in written
     assert "epsilon" in written
+    assert "UserWarning" not in written
     (shown,) = re.findall(r"<iframe title=.tabsynth inside report. srcdoc=(.*?)></iframe>", written)
     for heading in ("INSIDE: do not publish.", "Who was in it: the attacks in full", "All numbers"):
         assert heading in shown

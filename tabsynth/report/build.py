@@ -62,9 +62,11 @@ class Report:
     def show(self) -> None:
         """Show the page in the notebook, else in the browser, from a temporary folder that only the user can read."""
         if _in_notebook():
-            from IPython.display import HTML, display
+            from IPython.display import display
 
-            display(HTML(self._repr_html_()))  # type: ignore[no-untyped-call]
+            # not IPython's HTML, which warns of every frame and knows no srcdoc
+            said = {"text/html": self._repr_html_(), "text/plain": f"Inside report: {self.contents['title']}"}
+            display(said, raw=True)  # type: ignore[no-untyped-call]
             return
         folder = write_inside(Path(tempfile.mkdtemp(prefix="tabsynth-")) / "inside", self)
         webbrowser.open((folder / "report.html").as_uri())
