@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tabsynth import _check
 from tabsynth.canonical import as_dates, as_text, everyday
+from tabsynth.constraints import Seen, Unique
 from tabsynth.constraints.categories import Dependency
 from tabsynth.conversion import convert
 from tabsynth.errors import SchemaError, TableError
@@ -167,6 +168,7 @@ class _Rules:
         self._label, self._rules = label, schema.constraints
         self._columns = {column.name: column for column in schema.columns}
         self._pairs: dict[Dependency, pd.DataFrame] = {}
+        self._keys = {rule: Seen((rule,)) for rule in self._rules if isinstance(rule, Unique)}
 
     def check(self, private: pd.DataFrame) -> None:
         """Raise for the first rule that some row breaks: which rows, and how many, stays private."""
@@ -175,7 +177,8 @@ class _Rules:
                 over = private
                 if isinstance(rule, Dependency) and rule.mapping is None:
                     over = self._seen(rule, private)
-                if rule.broken(over, self._columns).any():
+                keys = self._keys.get(rule) if isinstance(rule, Unique) else None
+                if not keys.fresh(over).all() if keys else rule.broken(over, self._columns).any():
                     raise TableError(f"{self._label}: a row breaks the constraint {rule.words}.")
         except SchemaError as error:
             raise TableError(f"{self._label}: {error}") from None

@@ -17,7 +17,9 @@ from tabsynth.constraints import (
     Inequality,
     OneHot,
     Predicate,
+    Seen,
     Sum,
+    Unique,
     domains_of,
     narrowed,
 )
@@ -67,6 +69,13 @@ RULES = {  # each with the slow version: whether one row, as a dictionary, break
     "dependency": (
         Dependency("city", "state", MAPPING),
         lambda r: none_missing(r, "city", "state") and dict(MAPPING)[r["city"]] != r["state"],
+    ),
+    "dependency on two": (
+        Dependency(("city", "adult"), "state", tuple((c, t, s) for c, s in MAPPING for t in ("True", "False"))[:5]),
+        lambda r: (
+            none_missing(r, "city", "adult", "state")
+            and (dict(MAPPING)[r["city"]] != r["state"] or (r["city"], r["adult"]) == ("Albany", False))
+        ),
     ),
     "at most": (Inequality("in", "out"), lambda r: none_missing(r, "in", "out") and r["in"] > r["out"]),
     "less, of two kinds": (
@@ -124,16 +133,17 @@ def test_a_rule_is_broken_where_the_slow_version_says(name, seed):
     assert not found.all()
 
 
-@pytest.mark.parametrize("name", ["sum", "dependency"])
+@pytest.mark.parametrize("name", ["sum", "dependency", "dependency on two"])
 def test_what_follows_from_others_can_be_derived(name):
     rule, _ = RULES[name]
     frame = rows_of(1)
     derived = frame.assign(**{rule.over[-1]: rule.derive(frame, BY_NAME)})
     assert (derived.dtypes == frame.dtypes).all()
     assert derived[rule.over[-1]].isna().equals(frame[rule.over[-1]].isna())
-    assert not rule.broken(derived, BY_NAME).any()
+    unsaid = (frame["city"] == "Albany") & ~frame["adult"] & (name == "dependency on two")  # not in the mapping
+    assert not rule.broken(derived, BY_NAME)[~unsaid.fillna(False).to_numpy(bool)].any()
     kept = ~rule.broken(frame, BY_NAME)
-    if name == "dependency":
+    if name != "sum":
         pd.testing.assert_frame_equal(derived[kept], frame[kept])
     else:
         np.testing.assert_allclose(derived["all"][kept], frame["all"][kept], atol=0.051)
@@ -155,6 +165,30 @@ def test_a_sum_out_of_bounds_is_not_derived_but_broken():
     derived = frame.assign(all=rule.derive(frame, columns))
     assert derived["all"].tolist() == [2.0, 2.5]
     assert rule.broken(derived, columns).tolist() == [True, False]
+
+
+def test_rows_are_unique_when_none_before_them_is_alike():
+    frame = rows_of(5)[["city", "a"]]
+    seen, slow = set(), []
+    for row in frame.astype(object).itertuples(index=False):
+        slow.append(not any(map(pd.isna, row)) and row in seen)
+        seen.add(row)
+    found = Unique(("city", "a")).broken(frame, BY_NAME)
+    assert found.tolist() == slow
+    assert found.any()
+
+
+def test_rows_that_cannot_be_taken_do_not_stand_in_the_way_of_others():
+    frame = pd.DataFrame({"a": [1, 1, 1, 2], "b": [5, 6, 7, 5]})
+    seen = Seen((Unique(("a",)), Unique(("b",))))
+    assert seen.fresh(frame, np.array([False, True, True, True])).tolist() == [False, True, False, True]
+    assert seen.fresh(pd.DataFrame({"a": [2, 3, 3], "b": [9, 5, 7]})).tolist() == [False, False, True]
+
+
+def test_a_dependency_on_several_columns_takes_what_most_rows_say():
+    frame = pd.DataFrame({"a": list("xxxyy"), "b": list("ppqpp"), "c": list("12133")}).astype("category")
+    assert Dependency(("a", "b"), "c").learned(frame).mapping == (("x", "p", "1"), ("x", "q", "1"), ("y", "p", "3"))
+    assert Dependency(("a", "b"), "c").broken(frame, {}).tolist() == [False, True, False, False, False]
 
 
 def test_a_dependency_without_a_mapping_takes_what_most_rows_say():
@@ -214,6 +248,17 @@ WRONG = {
         r"no row keeps it",
     ),
     "a half mapping": ([Dependency("city", "state", MAPPING[:2])], r"the mapping leaves out 'Albany' of column 'city'"),
+    "half a tuple": (
+        [Dependency(("city", "one"), "two", (("Austin", "True"),))],
+        r"'two' follows from 'city', 'one': every tuple of the mapping needs 3 values; got 2",
+    ),
+    "settled twice": (
+        [Dependency(("city", "one"), "two", (("Austin", "True", "True"), ("Austin", "True", "False")))],
+        r"settles something twice",
+    ),
+    "settled by nothing": ([Dependency((), "two")], r"a column that settles the other is needed"),
+    "unique in nothing": ([Unique(())], r"at least one column"),
+    "unique in a missing column": ([Unique(("city", "town"))], r"unique 'city', 'town': no column 'town'"),
     "a number that settles": ([Dependency("young", "city")], r"column 'young' must be categorical or boolean"),
     "one hot of numbers": ([OneHot(("young", "one"))], r"column 'young' must be boolean, or an integer with bounds"),
     "no import path": ([Predicate(("x",), "nowhere")], r"package.module:name"),
@@ -257,12 +302,12 @@ def test_entries_that_cannot_be_read(plain, message):
 
 # -------------------------------------------------------------------------------------------------------- files, doors
 
-KEPT = tuple(rule for name, (rule, _) in RULES.items())
+KEPT = (*(rule for rule, _ in RULES.values()), Unique(("city", "in")))
 
 
 @pytest.mark.parametrize("ending", ["yaml", "json"])
 def test_rules_come_back_from_a_file_and_follow_its_json_schema(tmp_path, ending):
-    rules = (*KEPT, Dependency("city", "state"))
+    rules = (*KEPT, Dependency("city", "state"), Dependency(("city", "adult"), "state"))
     schema = Schema(COLUMNS, constraints=rules)
     write_schema(schema, tmp_path / f"s.{ending}")
     assert read_schema(tmp_path / f"s.{ending}") == schema

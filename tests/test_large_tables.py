@@ -17,6 +17,7 @@ from tabsynth import files, mapped
 from tabsynth.constraints import Constraint
 from tabsynth.constraints.categories import Dependency
 from tabsynth.constraints.numbers import Inequality
+from tabsynth.constraints.unique import Unique
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import TableError
 from tabsynth.privacy.budget import Budget
@@ -155,6 +156,8 @@ AB = (Column("a", "categorical"), Column("b", "categorical"), Column("n", "integ
         (Dependency("a", "b"), "x", False),  # the first part says that x goes with 1
         (Dependency("a", "b"), "w", True),
         (Inequality("n", "m"), "x", False),
+        (Unique(("n", "m")), "x", True),
+        (Unique(("a",)), "w", False),
     ],
 )
 def test_constraints_hold_across_parts(rule: Constraint, last: str, fine: bool, chunk: int) -> None:

@@ -1,4 +1,4 @@
-"""Rules that hold between the columns of one row, as a schema declares them: what they say, and which rows break them.
+"""Rules between columns, or between rows, as a schema declares them: what they say, and which rows break them.
 
 A rule is public, as the schema is. It says nothing about a row in which one of its columns is missing. A rule that
 settles a column from others can also derive it, so that no row has to be thrown away for it.
@@ -10,6 +10,7 @@ from tabsynth.constraints.predicate import Predicate
 from tabsynth.constraints.reading import KINDS, constraint_from_dict
 from tabsynth.constraints.rule import Constraint, Mask
 from tabsynth.constraints.together import check_constraints, domains_of, judged, narrowed
+from tabsynth.constraints.unique import Seen, Unique, room
 
 __all__ = [
     "KINDS",
@@ -20,10 +21,13 @@ __all__ = [
     "Mask",
     "OneHot",
     "Predicate",
+    "Seen",
     "Sum",
+    "Unique",
     "check_constraints",
     "constraint_from_dict",
     "domains_of",
     "judged",
     "narrowed",
+    "room",
 ]

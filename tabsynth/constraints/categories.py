@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tabsynth.constraints.rule import (
     CONTRADICTS,
@@ -109,41 +110,58 @@ class Combinations:
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """One column's value settles another's: by a declared `mapping`, or by one that nobody has written down.
+    """One column's value, or several columns' together, settle another's.
+
+    By a declared `mapping`, of tuples of values with what they settle at the end, or by one that nobody has written
+    down. The mapping of one column holds all its values; of several, only tuples in it may be.
 
     >>> Dependency("city", "state", (("Austin", "TX"),)).words
     "'state' follows from 'city'"
+    >>> Dependency(("city", "year"), "mayor").words
+    "'mayor' follows from 'city', 'year'"
     """
 
-    determinant: str
+    determinant: str | Values
     dependent: str
-    mapping: tuple[tuple[str, str], ...] | None = None
+    mapping: tuple[Values, ...] | None = None
 
     kind: ClassVar[str] = "dependency"
 
     @property
+    def determinants(self) -> Values:
+        """The columns that settle the other."""
+        return (self.determinant,) if isinstance(self.determinant, str) else self.determinant
+
+    @property
     def over(self) -> Values:
-        """The two columns."""
-        return (self.determinant, self.dependent)
+        """The columns, the dependent one at the end."""
+        return (*self.determinants, self.dependent)
 
     @property
     def words(self) -> str:
         """The rule in a few words."""
-        return f"{self.dependent!r} follows from {self.determinant!r}"
+        return f"{self.dependent!r} follows from {listed(self.determinants)}"
 
     def check(self, columns: Columns) -> None:
         """Raise SchemaError unless a declared mapping takes every value of one column to a value of the other."""
+        if not self.determinants:
+            raise wrong(self, "a column that settles the other is needed")
         for name in self.over:
             if columns[name].numeric:
                 raise wrong(self, f"column {name!r} must be categorical or boolean")
         if self.mapping is None:
             return
-        known, images = (levels_of(self, columns[name]) for name in self.over)
-        for value, image in self.mapping:
-            check_value(self, self.determinant, value, known)
-            check_value(self, self.dependent, image, images)
-        if absent := [value for value in known if value not in dict(self.mapping)]:
-            raise wrong(self, f"the mapping leaves out {absent[0]!r} of column {self.determinant!r}")
+        known = [levels_of(self, columns[name]) for name in self.over]
+        for values in self.mapping:
+            if len(values) != len(known):
+                raise wrong(self, f"every tuple of the mapping needs {len(known)} values; got {len(values)}")
+            for name, value, levels in zip(self.over, values, known, strict=True):
+                check_value(self, name, value, levels)
+        settled = {values[:-1] for values in self.mapping}
+        if len(settled) < len(self.mapping):
+            raise wrong(self, "the mapping settles something twice")
+        if len(known) == 2 and (absent := [value for value in known[0] if (value,) not in settled]):
+            raise wrong(self, f"the mapping leaves out {absent[0]!r} of column {self.determinants[0]!r}")
 
     def narrowed(self, domains: Mapping[str, Domain], columns: Columns) -> dict[str, Domain]:
         """Return the values that the mapping leaves to each column."""
@@ -157,27 +175,30 @@ class Dependency:
     def broken(self, frame: pd.DataFrame, columns: Columns) -> Mask:
         """Return which rows have another value than the mapping's, or than most rows of the frame that are alike."""
         if self.mapping is None:
-            return self.learned(frame).broken(frame, columns)
+            learned = self.learned(frame)
+            return learned.broken(frame, columns) if learned.mapping else np.zeros(len(frame), bool)
         return Combinations(self.over, self.mapping).broken(frame, columns)
 
     def learned(self, frame: pd.DataFrame) -> Dependency:
         """Return the dependency with the mapping that most rows of a frame follow."""
-        first, second = (frame[name].astype(object) for name in self.over)
-        pairs = pd.DataFrame({"a": first, "b": second}).dropna().astype(str).value_counts(sort=False).reset_index()
-        best = pairs.sort_values(["count", "b"], ascending=[False, True]).drop_duplicates("a").sort_values("a")
-        return replace(self, mapping=tuple(zip(best["a"], best["b"], strict=True)))
+        keys = list(self.determinants)
+        whole = frame[list(self.over)].astype(object).dropna().astype(str)
+        counts = whole.value_counts(sort=False).rename("count of rows").reset_index()
+        best = counts.sort_values(["count of rows", self.dependent], ascending=[False, True]).drop_duplicates(keys)
+        found = best.sort_values(keys)[list(self.over)].itertuples(index=False, name=None)
+        return replace(self, mapping=tuple(found))
 
     def derive(self, frame: pd.DataFrame, columns: Columns) -> pd.Series:
-        """Return the dependent column as the mapping has it, where neither value is missing."""
-        mapping, old = dict(self.mapping or ()), frame[self.dependent]
-        codes = codes_of(frame[self.determinant], tuple(mapping))
-        settled = (codes >= 0) & ~old.isna().to_numpy(dtype=bool)
-        images = tuple(mapping.values())
+        """Return the dependent column as the mapping has it, where nothing is missing and the mapping says it."""
+        old = frame[self.dependent]
+        place = self._places(frame)
+        settled = (place >= 0) & ~old.isna().to_numpy(dtype=bool)
+        images = tuple(values[-1] for values in self.mapping or ())
         if columns[self.dependent].kind == "boolean":
-            truth = np.array([image == "True" for image in images] + [False])[codes]
+            truth = np.array([image == "True" for image in images] + [False])[place]
             return old.mask(settled, pd.Series(truth, index=old.index, dtype="boolean"))
         position = pd.Index(old.cat.categories.astype(str)).get_indexer(pd.Index(images)) if images else []
-        found = np.append(np.asarray(position, np.int64), -1)[codes]
+        found = np.append(np.asarray(position, np.int64), -1)[place]
         new = np.where(settled & (found >= 0), found, old.cat.codes)
         return pd.Series(
             pd.Categorical.from_codes(new, dtype=pd.CategoricalDtype(old.cat.categories, old.cat.ordered)),
@@ -185,7 +206,26 @@ class Dependency:
             name=old.name,
         )
 
+    def _places(self, frame: pd.DataFrame) -> NDArray[np.int64]:
+        """Return where in the mapping every row's tuple stands, -1 for nowhere."""
+        mapping = self.mapping or ()
+        flat, wanted = np.zeros(len(frame), np.int64), np.zeros(len(mapping), np.int64)
+        known = np.ones(len(frame), bool)
+        for column, name in enumerate(self.determinants):
+            texts = tuple(dict.fromkeys(values[column] for values in mapping))
+            number = {text: index for index, text in enumerate(texts)}
+            codes = codes_of(frame[name], texts)
+            known &= codes >= 0
+            flat = flat * len(texts) + np.maximum(codes, 0)
+            wanted = wanted * len(texts) + np.array([number[values[column]] for values in mapping], np.int64)
+        return np.where(known, pd.Index(wanted).get_indexer(pd.Index(flat)), -1)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the rule as plain JSON values."""
-        plain = {"kind": self.kind, "determinant": self.determinant, "dependent": self.dependent}
-        return plain if self.mapping is None else plain | {"mapping": dict(self.mapping)}
+        single = isinstance(self.determinant, str)
+        names = self.determinant if single else list(self.determinants)
+        plain = {"kind": self.kind, "determinant": names, "dependent": self.dependent}
+        if self.mapping is None:
+            return plain
+        rows = [[*values] for values in self.mapping]
+        return plain | {"mapping": dict(rows) if single else rows}

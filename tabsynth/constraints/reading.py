@@ -10,9 +10,10 @@ from tabsynth.constraints.categories import Combinations, Dependency
 from tabsynth.constraints.numbers import Inequality, OneHot, Sum
 from tabsynth.constraints.predicate import Predicate
 from tabsynth.constraints.rule import Constraint, Values
+from tabsynth.constraints.unique import Unique
 from tabsynth.errors import SchemaError
 
-FAMILIES = (Combinations, Dependency, Inequality, OneHot, Sum, Predicate)
+FAMILIES = (Combinations, Dependency, Inequality, OneHot, Sum, Unique, Predicate)
 KINDS = {family.kind: family for family in FAMILIES}
 
 
@@ -59,10 +60,16 @@ def _tuples(values: Any) -> tuple[Values, ...]:
     return tuple(tuple(map(str, one)) for one in values)
 
 
-def _mapping(values: Any) -> tuple[tuple[str, str], ...]:
+def _mapping(values: Any) -> tuple[Values, ...]:
+    if isinstance(values, list | tuple) and values:
+        return _tuples(values)
     if not isinstance(values, Mapping):
         raise TypeError("not a mapping")
     return tuple((str(key), str(value)) for key, value in values.items())
+
+
+def _determinant(value: Any) -> str | Values:
+    return _text(value) if isinstance(value, str) else _names(value)
 
 
 READ: dict[str, Callable[[Any], Any]] = {
@@ -72,5 +79,6 @@ READ: dict[str, Callable[[Any], Any]] = {
     "forbidden": _tuples,
     "mapping": _mapping,
     "strict": _truth,
-    **dict.fromkeys(("low", "high", "total", "determinant", "dependent", "function"), _text),
+    "determinant": _determinant,
+    **dict.fromkeys(("low", "high", "total", "dependent", "function"), _text),
 }

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth import _check
-from tabsynth.constraints import Constraint
+from tabsynth.constraints import Constraint, Seen
 from tabsynth.encoding.conditions import Allowed, Condition, conditions_of
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial, partial_rows
@@ -166,14 +166,16 @@ class Sampler(ABC):
         """Return what is derived afterwards: it may not be conditioned on before, unless it stays as it was drawn."""
         return {name for name, rule in rules.derived.items() if rule not in self.keeps}
 
-    def _sample(self, rows: int, conditions: tuple[Condition, ...], rng: np.random.Generator) -> pd.DataFrame:
+    def _sample(
+        self, rows: int, conditions: tuple[Condition, ...], rng: np.random.Generator, seen: Seen | None = None
+    ) -> pd.DataFrame:
         if not conditions and not self.schema.constraints:
             return self.draw(rows, rng)
         rules = self._rules(conditions)
         free = self._free(rules)
         allowed = {one.column.name: one.allowed() for one in conditions if one.column.name not in free}
         draw = partial(self.draw_given, allowed=allowed) if allowed else self.draw
-        return accepted(draw, rows, rng, rules)
+        return accepted(draw, rows, rng, rules, seen)
 
     def _completed(self, known: Partial, rng: np.random.Generator) -> pd.DataFrame:
         rules = self._rules()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.constraints import Sum
+from tabsynth.constraints import Constraint, Seen, Sum
 from tabsynth.constraints.rule import numbers_of
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial
@@ -36,6 +36,7 @@ def completed(
     refuse_broken(partial, rules)
     partial = implied(partial, rules)
     derived = np.isin(partial.names, list(free))
+    seen = Seen(rules.constraints)
     found: pd.DataFrame | None = None
     pending = np.arange(len(partial))
     drawn, tries, copies = 0, 0, 1
@@ -48,6 +49,7 @@ def completed(
         broken = rules.broken(frame)
         good = asked.met(frame) & ~np.any([np.zeros(len(frame), bool), *broken.values()], axis=0)
         good = good.reshape(len(pending), copies)
+        good = _one_each(seen, frame, good)
         first = np.arange(len(pending)) * copies + good.argmax(axis=1)
         whole = good.any(axis=1)
         if found is None:
@@ -56,11 +58,23 @@ def completed(
             found.iloc[pending[whole]] = frame.iloc[first[whole]]
         pending = pending[~whole]
         if len(pending) and tries >= MOST_TRIES:
-            raise ModelError(_never(partial.take(pending), broken))
+            raise ModelError(_never(partial.take(pending), broken, seen.rules))
         copies = min(2 * tries, MOST_TRIES - tries)
     assert found is not None
     found = encoder.renumbered(found)
     found.attrs["acceptance"] = len(partial) / drawn
+    return found
+
+
+def _one_each(seen: Seen, frame: pd.DataFrame, good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return of good rows (rows, copies) the first of each that is like no row taken before; those are taken."""
+    if not seen.rules:
+        return good
+    found = np.zeros_like(good)
+    for copy in range(good.shape[1]):
+        asked = good[:, copy] & ~found.any(axis=1)
+        rows = np.flatnonzero(asked)
+        found[rows, copy] = seen.fresh(frame.iloc[rows * good.shape[1] + copy])
     return found
 
 
@@ -120,9 +134,10 @@ def _unmatched(left: int, sets: int, drawn: int) -> str:
     )
 
 
-def _never(partial: Partial, broken: dict[str, NDArray[np.bool_]]) -> str:
+def _never(partial: Partial, broken: dict[str, NDArray[np.bool_]], between: Sequence[Constraint]) -> str:
     """Say what stood in the way of the rows that never came out well."""
     said = [what for what, mask in broken.items() if mask.any()]
+    said += [f"the constraint {rule.words}" for rule in between if not said]
     if not said:
         names = ", ".join(repr(name) for place, name in enumerate(partial.names) if partial.fresh[:, place].any())
         said = [f"a value in every one of {names}: the model nearly always leaves one missing"]

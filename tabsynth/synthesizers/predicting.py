@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.constraints import Constraint, Mask
+from tabsynth.constraints import Constraint, Mask, Unique
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial, partial_rows
 from tabsynth.errors import InputError
@@ -32,7 +32,9 @@ def predicted(predict: Predict, frame: pd.DataFrame, schema: Schema, target: str
     partial = _whole(partial_rows(frame[others], schema, filled=True), schema, target)
     levels = column.levels or ()
     shares = predict(partial, partial.names.index(target))
-    rules = [rule for rule in schema.constraints if target in rule.over and getattr(rule, "mapping", ()) is not None]
+    silent = (Unique,)  # of one row, a rule between rows says nothing
+    own = [rule for rule in schema.constraints if target in rule.over and not isinstance(rule, silent)]
+    rules = [rule for rule in own if getattr(rule, "mapping", ()) is not None]
     if rules:
         may = np.stack([~_broken(partial.cells, schema, rules, target, level) for level in levels], axis=1)
         left = shares * may

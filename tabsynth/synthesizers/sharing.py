@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tabsynth.constraints import Seen
 from tabsynth.encoding.conditions import Condition, conditions_of
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError
 from tabsynth.schema import Schema
 
-Sample = Callable[[int, tuple[Condition, ...], np.random.Generator], pd.DataFrame]
+Sample = Callable[[int, tuple[Condition, ...], np.random.Generator, Seen], pd.DataFrame]
 
 
 def in_shares(
@@ -47,7 +48,8 @@ def in_shares(
         rest = _rest(schema, name, own)
         found.append(conditions_of({**given, name: rest}, schema))
     counts = apportioned(rows, [*parts.values(), 1 - total][: len(found)])
-    drawn = [sample(count, conditions, rng) for count, conditions in zip(counts, found, strict=True) if count]
+    before = Seen(schema.constraints)
+    drawn = [sample(count, conditions, rng, before) for count, conditions in zip(counts, found, strict=True) if count]
     whole = pd.concat(drawn, ignore_index=True).iloc[rng.permutation(rows)]
     result = Encoder(schema).renumbered(whole)
     accepted = [part.attrs.get("acceptance", 1.0) for part in drawn]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum
+from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum, Unique
 from tabsynth.encoding.conditions import given_from_texts
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, ModelError, SchemaError
@@ -49,6 +49,11 @@ def never_ill_in_texas(frame):
 RULES = {
     "mapping": Dependency("city", "state", MAPPING),
     "dependency": Dependency("city", "state"),
+    "two settle": Dependency(
+        ("state", "green"), "blue", tuple((s, g, str(s == "NY")) for s in STATES for g in ("True", "False"))[:5]
+    ),
+    "two settle, unknown how": Dependency(("state", "green"), "blue"),
+    "unique": Unique(("city", "a", "b", "in")),
     "allowed": Combinations(("state", "ill"), allowed=(("TX", "False"), ("NY", "True"), ("CA", "True"))),
     "forbidden": Combinations(("state", "green", "blue"), forbidden=(("TX", "True", "True"), ("NY", "False", "False"))),
     "order": Inequality("in", "out"),
@@ -112,7 +117,7 @@ def test_no_row_breaks_a_rule(family, name):
     assert rows.attrs["acceptance"] > 0.1
     check_rows(rows, fit)
     pd.testing.assert_frame_equal(rows, fit.sample(2000, np.random.default_rng(0)))
-    if name != "dependency":  # what it settles is whatever most rows say
+    if name not in ("dependency", "two settle, unknown how", "unique"):  # what it settles is whatever most rows say
         assert any(broken.any() for _, broken in schema.broken(fit.sampler.draw(2000, np.random.default_rng(0)))) or (
             RULES[name] in fit.sampler.keeps
         )
@@ -120,7 +125,8 @@ def test_no_row_breaks_a_rule(family, name):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_rules_at_once(family, tmp_path):
-    rules = tuple(rule for name, rule in RULES.items() if name not in ("mapping", "allowed"))
+    rules = tuple(rule for name, rule in RULES.items() if name not in ("mapping", "allowed", "two settle"))
+    rules = tuple(rule for rule in rules if rule.over[-1] != "blue" or not isinstance(rule, Dependency))
     fit = fitted(family, Schema(COLUMNS, rows=400, constraints=rules))
     rows = fit.sample(1000, np.random.default_rng(1))
     check_rows(rows, fit)
@@ -139,6 +145,73 @@ def test_rows_drawn_until_they_keep_a_rule_follow_the_distribution_given_the_rul
     assert rows.attrs["acceptance"] == pytest.approx(exact.sum(), abs=0.01)
     np.testing.assert_allclose(found, exact / exact.sum(), atol=0.01)
     assert np.abs(found - np.outer(p, q)).max() > 0.05
+
+
+# -------------------------------------------------------------------------------------------------------- rules on rows
+
+FEW = Schema(
+    (
+        Column("a", "integer", bounds=(0, 3), bins=(0, 2, 4)),
+        Column("b", "boolean"),
+        Column("c", "categorical", categories=("x", "y"), nullable=True),
+    )
+)
+SHARES = [np.array([0.9, 0.1]), np.array([0.8, 0.2]), np.array([0.3, 0.3, 0.4])]
+
+
+def unique_in(*columns, shares=SHARES):
+    return IndependentSampler(Schema(FEW.columns, constraints=(Unique(columns),)), shares)
+
+
+def test_unique_rows_follow_the_model_drawn_one_after_another():
+    """Two rows without repeats: the first as the model has it, the second as what the first left."""
+    drawn = [unique_in("b", "c").sample(2, np.random.default_rng(seed)) for seed in range(2500)]
+    first, second = (np.array([[bool(rows["b"][k]), str(rows["c"][k])] for rows in drawn]) for k in (0, 1))
+    p = np.outer(SHARES[1], SHARES[2])
+    cells = [(b, c) for b in ("False", "True") for c in ("x", "y", "nan")]
+    flat = dict(zip(cells, p.ravel(), strict=True))
+    expected = {
+        one: sum(
+            flat[other] * flat[one] / (1 - flat[other]) if other[1] != "nan" else flat[other] * flat[one]
+            for other in cells
+            if other != one or one[1] == "nan"
+        )
+        for one in cells
+    }
+    for rows, shares, wrong in ((first, flat, expected), (second, expected, flat)):
+        found = {cell: float((rows == np.array(cell)).all(axis=1).mean()) for cell in cells}
+        gap = [0.5 * sum(abs(found[cell] - other[cell]) for cell in cells) for other in (shares, wrong)]
+        assert gap[0] < 0.03 < gap[1]
+
+
+def test_every_row_that_can_be_is_found_and_no_more_are_promised():
+    sampler = unique_in("a", "b")
+    rows = sampler.sample(8, np.random.default_rng(0))
+    assert not rows.duplicated(["a", "b"]).any()
+    assert len(rows) == 8
+    with pytest.raises(InputError, match=r"unique 'a', 'b': only 8 different rows can be; asked for 9"):
+        sampler.sample(9, np.random.default_rng(0))
+    assert len(sampler.sample(4, np.random.default_rng(0), {"a": (1, 2)})) == 4
+    with pytest.raises(InputError, match="only 4 different rows can be; asked for 5"):
+        sampler.sample(5, np.random.default_rng(0), {"a": (1, 2)})
+    with pytest.raises(InputError, match="only 2 different rows can be; asked for 3"):
+        unique_in("c").sample(3, np.random.default_rng(0), {"c": ["x", "y"]})
+    assert unique_in("c").sample(500, np.random.default_rng(0))["c"].isna().sum() >= 498  # missing is like nothing
+    shared = sampler.sample(6, np.random.default_rng(0), shares={"b": {True: 0.5}})
+    assert not shared.duplicated(["a", "b"]).any()
+    filled = sampler.impute(
+        pd.DataFrame({"a": [0, 0, 1, None], "b": [None, True, None, False]}), np.random.default_rng(1)
+    )
+    assert not filled.duplicated(["a", "b"]).any()
+    with pytest.raises(InputError, match="break the constraint unique 'a', 'b'"):
+        sampler.impute(pd.DataFrame({"a": [1, 1], "b": [True, True]}), np.random.default_rng(0))
+
+
+def test_rows_that_the_model_never_draws_are_given_up_on():
+    never = unique_in("a", "b", shares=[np.array([1.0, 0.0]), *SHARES[1:]])
+    with pytest.raises(ModelError, match=r"too few to go on: .* break the constraint unique 'a', 'b'"):
+        never.sample(5, np.random.default_rng(0))
+    assert len(never.sample(4, np.random.default_rng(0))) == 4
 
 
 def odd(frame):
