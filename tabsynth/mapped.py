@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, takewhile
+from itertools import chain
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -162,16 +162,20 @@ def _view(common: NDArray[np.uint8], start: int, plain: np.dtype[Any], rows: int
 
 def _united(found: list[pd.CategoricalDtype]) -> tuple[pd.CategoricalDtype, list[NDArray[np.int64] | None]]:
     """Return the type with the categories of all, and for each what its codes become; None where they stay."""
-    lists = [list(one.categories) for one in found]
-    alike = [at[0] for at in takewhile(lambda at: len(set(at)) == 1, zip(*lists, strict=False))]
-    rest = sorted(set(chain(*lists)) - set(alike))
-    united = pd.CategoricalDtype([*alike, *rest], found[0].ordered)
-    place = {value: index for index, value in enumerate(united.categories)}
+    lists = [one.categories for one in found]
+    alike = lists[0][: min(_alike(lists[0], other) for other in lists)]
+    rest = [tail for one in lists if len(tail := one[len(alike) :])]
+    union = alike.append(rest[0].append(rest[1:]).unique().sort_values()) if rest else alike
     # the last entry is what the code of a missing value, -1, becomes
-    # categories of one type are equal in another order too, so the lists are compared
-    same = [values == [*alike, *rest] for values in lists]
-    maps = [None if kept else np.array([*map(place.get, values), -1]) for kept, values in zip(same, lists, strict=True)]
-    return united, maps
+    maps = [None if one.equals(union) else np.append(union.get_indexer(one), -1) for one in lists]
+    return pd.CategoricalDtype(union, found[0].ordered), maps
+
+
+def _alike(one: pd.Index, other: pd.Index) -> int:
+    """Return with how many equal values two lists begin."""
+    both = min(len(one), len(other))
+    differ = np.flatnonzero(np.asarray(one[:both] != other[:both], bool))
+    return int(differ[0]) if len(differ) else both
 
 
 def _reserve(file: IO[bytes], size: int) -> None:
