@@ -19,6 +19,7 @@ from tabsynth.datasets import CLINICS, clinic_visits
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.metrics.neighbours import nearest, place
 from tabsynth.policy import Check, evaluate
+from tabsynth.schema import Column, Schema
 
 FRESH = "fresh sample"
 RATE = 0.05  # of fresh samples may be refused
@@ -27,6 +28,10 @@ SIZES = (8000, 4000, 8000)  # training rows, holdout, synthetic rows
 SETTLED = "region"
 RULE = Dependency("clinic", SETTLED, tuple(CLINICS.items()))
 RARE = 0.1  # share of rows
+SAID = (
+    "patient", "reports", "mild", "severe", "pain", "fever", "cough", "left", "right", "knee", "arm", "chest", "since",
+    "monday", "better", "worse", "after", "rest", "walking", "tablets", "no", "known", "allergy", "family", "history",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Fake:
 
     make: Callable[[Evidence, np.random.Generator], pd.DataFrame]
     noticed_by: tuple[str, ...]
+    of: Callable[[Evidence], Evidence] | None = None  # another table, where the fault needs columns that visits lack
 
     def meant(self, check: str) -> bool:
         """Say whether a check of this name should notice; names may go on with a metric's settings."""
@@ -108,7 +114,9 @@ def judge(evidence: Evidence, table: str, policy: Sequence[Check], seed: int) ->
     """Return the checks that refuse a table."""
     rng = np.random.default_rng(seed)
     if table != FRESH:
-        evidence = replace(evidence, rows=FAKES[table].make(evidence, rng))
+        fake = FAKES[table]
+        evidence = evidence if fake.of is None else fake.of(evidence)
+        evidence = replace(evidence, rows=fake.make(evidence, rng))
     verdicts = evaluate(evidence, policy, rng, beside=False)
     return tuple(verdict.name for verdict in verdicts if verdict.failed)
 
@@ -201,6 +209,29 @@ def without_rare(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
     return evidence.rows.iloc[np.flatnonzero(kept)]
 
 
+def with_notes(evidence: Evidence) -> Evidence:
+    """Return the ages and the target of the visits with a note on each: eight words of a doctor's, drawn at random."""
+    rng = np.random.default_rng(len(evidence.train))
+
+    def noted(frame: pd.DataFrame) -> pd.DataFrame:
+        drawn = np.array(SAID)[rng.integers(len(SAID), size=(len(frame), 8))]
+        return frame[["age", "readmitted"]].assign(note=[" ".join(row) for row in drawn])
+
+    schema = evidence.schema
+    columns = (schema["age"], schema["readmitted"], Column("note", "categorical"))
+    train, holdout, rows = map(noted, (evidence.train, evidence.unseen(), evidence.rows))
+    return Evidence(Schema(columns), train, holdout, rows)
+
+
+def notes_copied(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the fresh sample, one note in twenty being that of a training row with one word changed."""
+    size = len(evidence.rows) // 20
+    notes = evidence.rows["note"].astype(str)
+    for at, note in enumerate(evidence.train["note"].astype(str).iloc[:size]):
+        notes.iloc[at] = note.replace(" ", " also ", 1)
+    return evidence.rows.assign(note=notes)
+
+
 def _mixed(evidence: Evidence, leaked: pd.DataFrame) -> pd.DataFrame:
     """Return the fresh sample with some of its rows replaced by others."""
     return pd.concat([leaked, evidence.rows.iloc[len(leaked) :]], ignore_index=True)
@@ -221,5 +252,6 @@ FAKES: dict[str, Fake] = {
     "column shuffled": Fake(loosened, ("association", "broken_dependencies", "broken_constraints", "c2st")),
     "impossible values": Fake(impossible, ("out_of_domain",)),
     "every row twice": Fake(twice, ("duplicates",)),
+    "notes copied": Fake(notes_copied, ("text_replay",), of=with_notes),
     "rare values lost": Fake(without_rare, ("rare_categories",)),
 }

@@ -6,7 +6,7 @@ import pytest
 
 from tabsynth import cli, selftest
 from tabsynth.metrics.neighbours import nearest, place
-from tabsynth.policy import default_policy, read_policy
+from tabsynth.policy import default_policy, evaluate, read_policy
 from tabsynth.selftest import FAKES, FRESH, Outcome
 
 SMALL = (4000, 2000, 4000)
@@ -25,6 +25,7 @@ TRIED = {  # by checks that take a second; the attacks on membership are tried b
     "column shuffled": {"association_cramers_v_worst", "broken_dependencies", "broken_constraints"},
     "impossible values": {"out_of_domain"},
     "every row twice": {"duplicates"},
+    "notes copied": {"text_replay"},
     "rare values lost": {"rare_categories"},
 }
 
@@ -44,6 +45,9 @@ def test_a_fake_is_refused_by_each_check_that_should_notice(fake, thorough):
     policy = [check for check in thorough if check.metric.name in TRIED[fake]]
     found = selftest.selftest(policy, seeds=2, sizes=SMALL, only=[fake])
     assert found.refusals[fake] == dict.fromkeys(found.checks, 2)
+    if (of := FAKES[fake].of) is not None:
+        (verdict,) = evaluate(of(selftest.fresh(0, SMALL)), policy, np.random.default_rng(0), beside=False)
+        assert verdict.passed
     assert found.caught == {FRESH: 0, fake: 2}
     assert found.problems == ()
 
@@ -65,7 +69,7 @@ def test_every_check_of_a_policy_has_a_fake_that_it_should_notice(name):
 
 def test_the_fakes_are_what_they_are_called(evidence):
     rng = np.random.default_rng(0)
-    made = {name: fake.make(evidence, rng) for name, fake in FAKES.items()}
+    made = {name: fake.make(fake.of(evidence) if fake.of else evidence, rng) for name, fake in FAKES.items()}
     changed = made["copy with 1% noise"].ne(evidence.train).fillna(False).to_numpy(dtype=bool).mean()
     assert 0 < changed < 0.01  # some cells are replaced by an equal one
     for name, leaked in (("outliers copied", 50), ("1% memorized", 10)):
