@@ -104,6 +104,7 @@ class Sampler(ABC):
         *,
         shares: Mapping[str, Mapping[Any, float]] | None = None,
         temperature: float = 1.0,
+        seen: Seen | None = None,
     ) -> pd.DataFrame:
         """Return `rows` synthetic rows that keep the schema's constraints; the same `rng` state gives the same rows.
 
@@ -112,13 +113,14 @@ class Sampler(ABC):
         each, with its cells, and the rest given them; missing cells are free. `shares`, such as `{"ill": {True: 0.3}}`,
         say which part of the rows has a value of one column; the others keep the model's other values in its
         proportions. With another `temperature` than 1 rows of `rows` depart from its distribution. Where rows had to be
-        drawn again, `attrs` of the frame has the share that was good as "acceptance".
+        drawn again, `attrs` of the frame has the share that was good as "acceptance". Rows in `seen` have been taken
+        before: where rows must be unique, none is like them.
 
         Raises InputError unless `rows` is a whole number of at least 1 and what is asked for can be met; ModelError
         when hardly any row that the model draws keeps the constraints or meets the conditions.
         """
         if temperature != 1:
-            return self.tempered(temperature).sample(rows, rng, given, shares=shares)
+            return self.tempered(temperature).sample(rows, rng, given, shares=shares, seen=seen)
         if isinstance(given, pd.DataFrame):
             if shares or (rows is not None and rows != len(given)):
                 raise InputError("A frame of partial rows gives one row for each: no shares, and no other number.")
@@ -127,8 +129,12 @@ class Sampler(ABC):
             raise InputError("rows: how many are to be sampled?")
         _check.at_least("rows", rows, 1)
         if shares:
-            return in_shares(self._sample, rows, rng, self.schema, given or {}, shares=shares)
-        return self._sample(rows, conditions_of(given, self.schema), rng)
+            return in_shares(self._sample, rows, rng, self.schema, given or {}, shares=shares, seen=seen)
+        return self._sample(rows, conditions_of(given, self.schema), rng, seen)
+
+    def require_room(self, rows: int, given: Mapping[str, Any] | None = None) -> None:
+        """Raise InputError when so many rows cannot all be different where the schema says that they are."""
+        Rules(self.schema, self.schema.constraints, conditions_of(given, self.schema)).refuse_small(rows)
 
     def impute(self, frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """Return a table with its missing cells drawn from the model given the rest of their row, none left missing.

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tabsynth import registry
+from tabsynth.constraints import Seen
 from tabsynth.errors import ConformanceError, InputError, ModelError
 from tabsynth.frame_kinds import FrameKind, require_kind
 from tabsynth.identifiers import Identifiers, require_providers
@@ -96,8 +97,11 @@ class Model:
         if rows is None or isinstance(given, pd.DataFrame):
             raise InputError("Rows that are written to a folder are so many, and not given one by one.")
 
+        self.sampler.require_room(rows, given)
+        seen = Seen(self.schema.constraints)  # unique rows are so in all blocks together
+
         def draw(size: int, source: np.random.Generator) -> pd.DataFrame:
-            return identifiers.filled(self.sampler.sample(size, source, given, **asked), source)
+            return identifiers.filled(self.sampler.sample(size, source, given, seen=seen, **asked), source)
 
         return write_shards(draw, rows, rng, self.schema, to, shard=shard, report=progress)
 

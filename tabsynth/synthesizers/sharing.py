@@ -26,6 +26,7 @@ def in_shares(
     given: Mapping[str, Any],
     *,
     shares: Mapping[str, Mapping[Any, float]],
+    seen: Seen | None = None,
 ) -> pd.DataFrame:
     """Return `rows` rows of which these shares, rounded, have these values of one column; the rest has its others.
 
@@ -38,17 +39,14 @@ def in_shares(
         raise InputError(f"Column {name!r} has shares and a condition; only one of them can be.")
     found = [conditions_of({**given, name: value}, schema) for value in parts]
     own = [next(one for one in conditions if one.column.name == name) for conditions in found]
-    seen: set[Any] = set()
-    for one in own:
-        if (key := next(iter(one.values), None)) in seen:
-            raise InputError(f"Column {name!r}: a value has two shares.")
-        seen.add(key)
+    if len({next(iter(one.values), None) for one in own}) < len(own):
+        raise InputError(f"Column {name!r}: a value has two shares.")
     total = math.fsum(parts.values())
     if total < 1 - 1e-9:
         rest = _rest(schema, name, own)
         found.append(conditions_of({**given, name: rest}, schema))
     counts = apportioned(rows, [*parts.values(), 1 - total][: len(found)])
-    before = Seen(schema.constraints)
+    before = seen or Seen(schema.constraints)
     drawn = [sample(count, conditions, rng, before) for count, conditions in zip(counts, found, strict=True) if count]
     whole = pd.concat(drawn, ignore_index=True).iloc[rng.permutation(rows)]
     result = Encoder(schema).renumbered(whole)

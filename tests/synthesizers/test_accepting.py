@@ -207,6 +207,16 @@ def test_every_row_that_can_be_is_found_and_no_more_are_promised():
         sampler.impute(pd.DataFrame({"a": [1, 1], "b": [True, True]}), np.random.default_rng(0))
 
 
+def test_rows_are_unique_in_all_blocks_of_a_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr("tabsynth.shards.BLOCK", 3)
+    fit = model.Model(unique_in("a", "b"), "independent", {}, {})
+    folder = fit.sample(8, np.random.default_rng(0), to=tmp_path / "rows")
+    assert not pd.read_parquet(folder).duplicated(["a", "b"]).any()
+    with pytest.raises(InputError, match="only 8 different rows"):
+        fit.sample(9, np.random.default_rng(0), to=tmp_path / "more")
+    assert not (tmp_path / "more").exists()
+
+
 def test_rows_that_the_model_never_draws_are_given_up_on():
     never = unique_in("a", "b", shares=[np.array([1.0, 0.0]), *SHARES[1:]])
     with pytest.raises(ModelError, match=r"too few to go on: .* break the constraint unique 'a', 'b'"):
