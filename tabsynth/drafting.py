@@ -16,6 +16,7 @@ from tabsynth.columns.times import WEEK, zone_of
 from tabsynth.conversion import convert, to_axis
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable, chunks
+from tabsynth.pii import by_name, by_values
 from tabsynth.schema import MISSING_TEXTS, Column, Kind, Schema
 from tabsynth.sources import Readable, open_source
 
@@ -161,7 +162,7 @@ def _with_domain(column: Column, series: pd.Series) -> Column:
     """Return the column with the domain that its values span."""
     column = replace(column, nullable=bool(series.isna().any()))
     present = series.dropna()
-    if present.is_unique and _looks_like_identifier(column, present):
+    if (present.is_unique and _looks_like_identifier(column, present)) or _is_personal(column, present):
         return replace(column, roles=("identifier",))
     if column.kind == "categorical":
         found = sorted(map(str, present.unique()))
@@ -181,6 +182,12 @@ def _looks_like_identifier(column: Column, present: pd.Series) -> bool:
     """Whether unique values are names of rows: by the column's name, or because a text never repeats."""
     named = IDENTIFIER_NAME.search(column.name) is not None and column.kind in ("integer", "categorical")
     return named or (column.kind == "categorical" and len(present) > 20)
+
+
+def _is_personal(column: Column, present: pd.Series) -> bool:
+    """Whether a column holds people's names, addresses or numbers, by its own name or its values, unique or not."""
+    named, shown = by_name(column), by_values(column, present)
+    return any(found is not None and found.personal for found in (named, shown))
 
 
 def _decimals(axis: np.ndarray) -> int | None:

@@ -13,6 +13,7 @@ from tabsynth import registry
 from tabsynth.choice import choose
 from tabsynth.errors import InputError
 from tabsynth.intake import Intake
+from tabsynth.pii import personal_columns
 from tabsynth.privacy.budget import Budget, delta_warning
 from tabsynth.privacy.checkpoint import Checkpoint
 from tabsynth.privacy.ledger import Ledger
@@ -43,6 +44,7 @@ def fit_intake(
     With a `checkpoint` of `open_checkpoint` the fit can be killed and taken up again, or is now.
     """
     warn_of_delta(ledger.budget, intake.table.schema)
+    warn_of_personal(intake.table, budgeted=ledger.budget is not None)
     for note in intake.notes:
         ledger.note(note)
     if checkpoint is None:
@@ -121,6 +123,15 @@ def make_budget(epsilon: float | None, delta: float) -> Budget | None:
 def make_secret(budget: Budget | None, seed: int | None) -> Secret:
     """Return the randomness of a fit: seeded only where there is no noise to protect."""
     return Secret() if budget is not None or seed is None else Secret.fixed(seed)
+
+
+def warn_of_personal(table: Table, *, budgeted: bool) -> None:
+    """Warn of columns that look like personal data or identifiers: by their names, without a budget by values too.
+
+    A warning names the column and what it looks like. Under a budget no value is read for it.
+    """
+    for finding in personal_columns(table.schema, None if budgeted else table.private):
+        warnings.warn(finding.words, PrivacyWarning, stacklevel=3)
 
 
 def warn_of_delta(budget: Budget | None, schema: Schema) -> None:

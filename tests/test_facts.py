@@ -42,6 +42,7 @@ COPIES = "the rows themselves (`bootstrap`, `smote`), leaves of a few of them (`
 FOREIGN = "whatever another package's model keeps of them (`sdv:`, `ctgan:`)"
 INSIDE = "numbers of the gate"
 CHOSEN = "which of several synthetic tables is chosen (`compare --choose`)"
+LOOKS = "that a column's values look personal"
 CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
@@ -50,8 +51,13 @@ SITES: dict[str, dict[str, str]] = {
         "draft: raw": DRAFTED,
         "_draft_column: raw": DRAFTED,
         "_is_truth: raw": DRAFTED,
+        "_duration_form: raw": DRAFTED,
+        "_moments: raw": DRAFTED,
+        "_words_among_numbers: raw": DRAFTED,
+        "_candidates: raw": DRAFTED,
     },
-    "fitting.py": {"open_checkpoint: intake.table.private": CHECKPOINT},
+    "pii.py": {"personal_columns: private": LOOKS},
+    "fitting.py": {"warn_of_personal: table.private": LOOKS, "open_checkpoint: intake.table.private": CHECKPOINT},
     "table.py": {
         "Table.units: self.private": SAMPLED,
         "Table.blocks: self.private": COUNTS,
@@ -186,6 +192,7 @@ CHARGES: dict[str, str] = {  # what a charge is for -> the fact that it pays for
     r"bounds of '.*'": "bounds of a number or a date",
     r"decimals of '.*'": "decimals of a number",
     r"(grid|split|anchors) of '.*'": "bins of a number or a date",
+    r"rhythm of '.*'": "hours and weekdays of a date (`cycle`)",
     r"every column's marginal": COUNTS,
     r"marginals? of .*": PAIRS,
     r"edge \d+ of the tree|which columns to measure together": CHOICE,

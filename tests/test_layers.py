@@ -16,7 +16,7 @@ import tabsynth
 LAYERS = (
     ("errors", "_check", "registry", "constraints", "columns"),
     ("schema", "files", "canonical", "mapped"),
-    ("conversion", "sources", "identifiers"),
+    ("conversion", "sources", "identifiers", "pii"),
     ("table", "datasets", "sdv_metadata", "choice", "frame_kinds"),
     ("privacy", "encoding", "drafting", "schema_file", "outputs"),
     ("training", "intake", "progress", "graphical", "shards"),
