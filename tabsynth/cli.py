@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 
@@ -77,6 +76,7 @@ app.command()(cli_audit.canary)
 app.command()(cli_audit.scan)
 app.command()(cli_selftest.selftest)
 app.command()(cli_compare.compare)
+app.command()(cli_given.sample)
 app.command()(cli_given.impute)
 
 
@@ -158,40 +158,11 @@ def fit(
 
 
 @app.command()
-def sample(
-    model: cli_given.ModelFolder,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The new file: .csv or .parquet.")],
-    rows: Annotated[int | None, typer.Option("--rows", help="How many rows; those of --given-file if given.")] = None,
-    given: cli_given.GivenTexts = None,
-    given_file: cli_given.GivenFile = None,
-    share: cli_given.ShareTexts = None,
-    temperature: cli_given.Temperature = 1.0,
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """Sample synthetic rows from a saved model."""
-    from tabsynth.synthesizers.model import load
-    from tabsynth.table import write_rows
-
-    require_new(output)
-    asked = cli_given.Asked(rows, given or [], given_file, share or [], temperature)
-    fitted = load(model)
-    drawn = asked.sample(fitted, np.random.default_rng(seed))
-    accepted = drawn.attrs.get("acceptance")
-    if accepted is not None:
-        people.print(f"{accepted:.1%} of the rows that were drawn kept every constraint and condition.")
-    with whole(output) as part:
-        write_rows(drawn, fitted.schema, part)
-    people.print(f"Wrote {len(drawn):,} synthetic rows to [bold]{escape(str(output))}[/].")
-    answer(as_json, rows=len(drawn), output=str(output), acceptance=accepted)
-
-
-@app.command()
 def audit(
-    train: Annotated[Path, typer.Option("--train", help="The rows that the synthesizer was fitted to.")],
-    synthetic: Annotated[Path, typer.Option("--synthetic", help="The synthetic rows, of any tool.")],
+    train: Annotated[str, typer.Option("--train", help="The rows that the synthesizer was fitted to.")],
+    synthetic: Annotated[str, typer.Option("--synthetic", help="The synthetic rows, of any tool.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the inside report.")],
-    holdout: Annotated[Path | None, typer.Option("--holdout", help="Real rows that the synthesizer never saw.")] = None,
+    holdout: Annotated[str | None, typer.Option("--holdout", help="Real rows that the synthesizer never saw.")] = None,
     schema: SchemaPath = None,
     target: Target = None,
     policy: Policy = None,

@@ -1,10 +1,11 @@
-"""What a sample can be asked for on the command line, and the command that fills in a table's missing cells."""
+"""The command that samples, what it can be asked for, and the one that fills in a table's missing cells."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -18,6 +19,7 @@ from tabsynth.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tabsynth.progress import Report
     from tabsynth.synthesizers.model import Model
 
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The folder of a saved model.")]
@@ -55,14 +57,75 @@ class Asked:
 
     def sample(self, fitted: Model, rng: np.random.Generator) -> pd.DataFrame:
         """Return the rows."""
+        if self.given_file is not None:
+            return fitted.sample(self.rows, rng, cells_of(self.given_file), temperature=self.temperature)
+        found: pd.DataFrame = fitted.sample(self.rows, rng, **self._conditions(fitted))
+        return found
+
+    def write(self, fitted: Model, rng: np.random.Generator, folder: Path, progress: Report) -> None:
+        """Write the rows as Parquet files into a new folder."""
+        fitted.sample(self.rows, rng, to=folder, progress=progress, **self._conditions(fitted))
+
+    def _conditions(self, fitted: Model) -> dict[str, Any]:
         from tabsynth.encoding.conditions import given_from_texts
         from tabsynth.synthesizers.sharing import shares_from_texts
 
-        if self.given_file is not None:
-            return fitted.sample(self.rows, rng, cells_of(self.given_file), temperature=self.temperature)
         given = given_from_texts(self.given, fitted.schema)
         shares = shares_from_texts(self.share, fitted.schema)
-        return fitted.sample(self.rows, rng, given, shares=shares, temperature=self.temperature)
+        return {"given": given, "shares": shares, "temperature": self.temperature}
+
+
+def sample(  # noqa: PLR0917  (a command's options are its arguments)
+    model: ModelFolder,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="The new file: .csv or .parquet; or, ending in /, a folder.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The new folder of Parquet files, for many rows.")] = None,
+    rows: Annotated[int | None, typer.Option("--rows", help="How many rows; those of --given-file if given.")] = None,
+    given: GivenTexts = None,
+    given_file: GivenFile = None,
+    share: ShareTexts = None,
+    temperature: Temperature = 1.0,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sample synthetic rows from a saved model."""
+    from tabsynth.progress import progress_bar
+    from tabsynth.shards import require_new_folder
+    from tabsynth.synthesizers.model import load
+    from tabsynth.table import write_rows
+
+    place, many = _place(output, to)
+    asked = Asked(rows, given or [], given_file, share or [], temperature)
+    rng = np.random.default_rng(seed)
+    if not many:
+        require_new(place)
+        drawn = asked.sample(fitted := load(model), rng)
+        accepted = drawn.attrs.get("acceptance")
+        if accepted is not None:
+            people.print(f"{accepted:.1%} of the rows that were drawn kept every constraint and condition.")
+        with whole(place) as part:
+            write_rows(drawn, fitted.schema, part)
+        people.print(f"Wrote {len(drawn):,} synthetic rows to [bold]{escape(str(place))}[/].")
+        answer(as_json, rows=len(drawn), output=str(place), acceptance=accepted)
+        return
+    require_new_folder(place)
+    if given_file is not None:
+        raise InputError("--given-file gives its rows one by one: write them to a file, -o rows.csv.")
+    fitted = load(model)
+    with progress_bar("Sampling") as report:
+        asked.write(fitted, rng, place, report)
+    people.print(f"Wrote {rows:,} synthetic rows to the folder [bold]{escape(str(place))}[/].")
+    answer(as_json, rows=rows, output=str(place), acceptance=None)
+
+
+def _place(output: str | None, to: Path | None) -> tuple[Path, bool]:
+    """Return where rows are written, and whether that is a folder."""
+    if to is not None and output is None:
+        return to, True
+    if output is not None and to is None:
+        return Path(output), output.endswith(("/", os.sep))
+    raise InputError("Say where the rows are written: -o FILE, or --to FOLDER for many.")
 
 
 def impute(  # noqa: PLR0917  (a command's options are its arguments)

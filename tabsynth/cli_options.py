@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tabsynth.audit.shadows import Shadows
     from tabsynth.privacy.ledger import Ledger
 
-TablePath = Annotated[Path, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz) or Parquet.")]
+TablePath = Annotated[
+    str, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz), Parquet, a folder of it, or a URL.")
+]
 SchemaPath = Annotated[Path | None, typer.Option("--schema", help="What is public about the table: YAML or JSON.")]
 ModelName = Annotated[str, typer.Option("--model", help="An installed synthesizer.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting of the synthesizer, NAME=VALUE.")]
@@ -86,43 +88,61 @@ def shadows_of(
 
 
 def ledger_opener(
-    table: Path, named: Path | None, lifetime: float | None, epsilon: float | None, delta: float
+    table: str | Path, named: Path | None, lifetime: float | None, epsilon: float | None, delta: float
 ) -> tuple[Path, Callable[..., Ledger]]:
     """Return the ledger's place and what opens it for a fit, once everything else has been looked at.
 
-    The ledger is checked now, with the budgets. Unless it is named it is the one beside the table.
+    The ledger is checked now, with the budgets. Unless it is named it is the one beside the table. Raises InputError
+    for a table that is beside nothing, as one on a server and a query are, when none is named.
     """
     from tabsynth.fitting import make_budget
     from tabsynth.privacy import table_ledger
     from tabsynth.privacy.ledger import Ledger
+    from tabsynth.sources import identity, is_there
 
-    usual = table_ledger.beside(table)
+    usual = usual_ledger(table)
     place = usual if named is None else named
+    if place is None:
+        raise InputError(
+            "Only a file, and a table of a database in a file, has a ledger beside it. "
+            "Name a place for this one, always the same for the same people: --ledger PATH."
+        )
     budget, total = make_budget(epsilon, delta), make_budget(lifetime, delta)
-    known = table_ledger.check(place, data=table, lifetime=total, budget=budget) if table.is_file() else False
-    if usual.exists() and not (place.exists() and place.samefile(usual)):
+    data = identity(table) if place.exists() and is_there(table) else b""  # a new ledger asks for it when it is opened
+    known = table_ledger.check(place, data=data, lifetime=total, budget=budget) if is_there(table) else False
+    if usual is not None and usual.exists() and not (place.exists() and place.samefile(usual)):
         said = f"{usual} is kept beside the table: neither ledger knows what is charged to the other."
         people.print(f"[yellow]Warning:[/] {escape(said)}")
     people.print(f"Ledger: [bold]{escape(str(place))}[/]{'' if known else ' (new)'}")
 
     def opened(resumes: int | None = None) -> Ledger:
-        return Ledger.open(place, data=table, lifetime=total, budget=budget, resumes=resumes)
+        return Ledger.open(place, data=identity(table), lifetime=total, budget=budget, resumes=resumes)
 
     return place, opened
 
 
-def record_use(command: str, table: Path, named: Path | None = None) -> Path | None:
+def usual_ledger(table: str | Path) -> Path | None:
+    """Return where the ledger of a table is kept unless another place is named; None where it must be."""
+    from tabsynth.privacy import table_ledger
+    from tabsynth.sources import home
+
+    place = home(table)
+    return None if place is None else table_ledger.beside(place)
+
+
+def record_use(command: str, table: str | Path, named: Path | None = None) -> Path | None:
     """Write into the ledger of a table that a command looks at its rows, before it does; return the ledger's place.
 
     That is the ledger named, or the one beside the table; where there is none, nothing is written and None returned.
     Raises LedgerError when the ledger named is missing, or either cannot be used.
     """
     from tabsynth.privacy import table_ledger
+    from tabsynth.sources import identity
 
-    place = table_ledger.beside(table) if named is None else named
-    if named is None and not place.exists():
+    place = usual_ledger(table) if named is None else named
+    if place is None or (named is None and not place.exists()):
         return None
-    table_ledger.record_use(place, table, command, USES[command])
+    table_ledger.record_use(place, identity(table), command, USES[command])
     people.print(f"Ledger: [bold]{escape(str(place))}[/]")
     return place
 

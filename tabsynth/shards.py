@@ -72,16 +72,21 @@ def blocks(rows: int, rng: np.random.Generator) -> Iterator[tuple[int, np.random
         yield min(BLOCK, rows - start), rng.spawn(1)[0]
 
 
+def require_new_folder(folder: Path) -> None:
+    """Raise InputError when `folder` exists or cannot be made."""
+    if folder.exists() or folder.is_symlink():
+        raise InputError(f"{folder}: already exists; choose a new folder.")
+    if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK):
+        raise InputError(f"{folder.parent}: no such folder, or it cannot be written.")
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder that becomes `folder` when the block ends well and vanishes otherwise.
 
     Raises InputError when `folder` exists or cannot be made, before the block, and when the disk refuses within it.
     """
-    if folder.exists() or folder.is_symlink():
-        raise InputError(f"{folder}: already exists; choose a new folder.")
-    if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK):
-        raise InputError(f"{folder.parent}: no such folder, or it cannot be written.")
+    require_new_folder(folder)
     part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield part

@@ -5,6 +5,6 @@ consumes rows therefore never sees more of a table than a batch, and never asks 
 """
 
 from tabsynth.sources.base import BATCH_ROWS, Source
-from tabsynth.sources.opening import Readable, file_name, home, identity, open_source
+from tabsynth.sources.opening import Readable, file_name, home, identity, is_there, open_source
 
-__all__ = ["BATCH_ROWS", "Readable", "Source", "file_name", "home", "identity", "open_source"]
+__all__ = ["BATCH_ROWS", "Readable", "Source", "file_name", "home", "identity", "is_there", "open_source"]

@@ -58,6 +58,11 @@ def file_name(given: Readable) -> str | None:
     return None if is_address(given) or not isinstance(given, str | Path) else Path(given).name
 
 
+def is_there(given: str | Path) -> bool:
+    """Whether there is such a file or folder; a database is asked when it is opened."""
+    return is_address(given) or Path(given).exists()
+
+
 def identity(given: Readable) -> Path | bytes:
     """Return what a ledger commits to: a file, or the digest of what is none, for which all of it is read."""
     if isinstance(given, str | Path) and not is_address(given) and not Path(given).is_dir():
