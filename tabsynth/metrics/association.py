@@ -21,7 +21,7 @@ from tabsynth.conversion import to_axis
 from tabsynth.metrics.coding import Codes, Floats, codes
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level
 from tabsynth.metrics.evidence import Evidence, Tier
-from tabsynth.metrics.fidelity import Distance, drawn, mean_of
+from tabsynth.metrics.fidelity import LARGEST, Distance, drawn, mean_of
 from tabsynth.schema import Column
 
 Measure = Literal["pearson", "spearman", "cramers_v", "correlation_ratio"]
@@ -156,7 +156,7 @@ def cramers_v(a: Floats, b: Floats) -> Coefficient:
     if min(shape) < 2:
         return 0.0, np.zeros(len(a))
     # only cells in use are counted: two columns of ten thousand categories make no table of a hundred million
-    used, cell = np.unique(i * shape[1] + j, return_inverse=True)
+    used, cell = _in_use(i * shape[1] + j)
     row, column = used // shape[1], used % shape[1]
     share = np.bincount(cell) / len(a)
     of_row, of_column = np.bincount(i) / len(a), np.bincount(j) / len(a)
@@ -216,7 +216,19 @@ def _standard(values: Floats) -> Floats:
 
 def _numbered(values: Floats) -> Codes:
     """Return values as numbers from 0 without gaps."""
-    return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64)
+    whole = values.astype(np.int64)
+    if values.min() < 0 or (whole != values).any():
+        return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64)
+    return _in_use(whole)[1]
+
+
+def _in_use(numbers: Codes) -> tuple[Codes, Codes]:
+    """Return the different numbers from 0 in order, and each number's place among them."""
+    if int(numbers.max()) >= LARGEST:
+        found, places = np.unique(numbers, return_inverse=True)
+        return found, np.asarray(places, dtype=np.int64)
+    used = np.bincount(numbers) > 0  # no sorting: a table of a million rows has many pairs of columns
+    return np.flatnonzero(used), (np.cumsum(used) - 1)[numbers]
 
 
 def _ranks(values: Floats) -> Floats:
