@@ -93,23 +93,24 @@ def read_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> RawT
 
 
 def chunks(source: RawSource, rows: int | None = CHUNK) -> Iterator[RawTable]:
-    """Yield a source's rows in parts of at least `rows` rows but for the last one, or all of them in one; never none.
+    """Yield a source's rows in parts of `rows` to twice as many, the last one of fewer, or all in one; never none.
 
     Raises TableError when a column changes its type from one batch to another.
     """
     held: list[pa.RecordBatch] = []
-    schema, found = None, 0
+    schema, found, parts = None, 0, 0
     for batch in source.batches():
         schema = batch.schema if schema is None else schema
         for name, before, now in zip(source.names, schema.types, batch.schema.types, strict=True):
             if now != before:
                 raise TableError(f"{source.label}: column {name!r} changes its type from {before} to {now} on the way.")
-        held.append(batch)
-        found += batch.num_rows
-        if rows is not None and found >= rows:
-            yield RawTable(source.label, pa.Table.from_batches(held))
-            held, found = [], 0
-    if held or schema is None:
+        for start in range(0, batch.num_rows, rows or batch.num_rows):
+            held.append(batch.slice(start, rows))
+            found += held[-1].num_rows
+            if rows is not None and found >= rows:
+                yield RawTable(source.label, pa.Table.from_batches(held))
+                held, found, parts = [], 0, parts + 1
+    if held or parts == 0:
         columns = schema or pa.schema([(name, pa.string()) for name in source.names])
         yield RawTable(source.label, pa.Table.from_batches(held, columns))
 
