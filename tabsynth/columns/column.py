@@ -76,9 +76,7 @@ class Column:
         for role in self.roles:
             if role not in ROLES:
                 raise self._wrong(f"role must be one of {', '.join(ROLES)}; got {role!r}")
-        for place, reach in PLACES.items():
-            if place in self.roles:
-                self._settle_place(place, reach)
+        self._settle()
         self._check_provider()
         if self.categories is not None:
             self._check_categories(self.categories)
@@ -202,6 +200,15 @@ class Column:
         if self.kind == "integer":
             return int(value)
         return value
+
+    def _settle(self) -> None:
+        """Fill in what a place need not declare, and hold durations to what canonical values are held to."""
+        for place, reach in PLACES.items():
+            if place in self.roles:
+                self._settle_place(place, reach)
+        for fact in ("bounds", "bins"):
+            if self.kind == "duration" and (values := getattr(self, fact)) is not None:
+                object.__setattr__(self, fact, tuple(round(value, 6) for value in values))
 
     def _settle_place(self, place: str, reach: float) -> None:
         """Fill in what a latitude or a longitude need not declare."""

@@ -7,6 +7,7 @@ budget it is refused.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -241,7 +242,9 @@ class Trees:
         ranked = np.stack([rank[inputs[:, place]] for place, rank in enumerate(ranks)], axis=1).astype(np.float32)
         settings = {"min_samples_leaf": self.leaf_rows, "max_depth": self.depth, "random_state": self.seed}
         grown = DecisionTreeRegressor(**settings) if column.numeric else DecisionTreeClassifier(**settings)
-        grown.fit(ranked, response if column.numeric else tokens)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # which is as declared
+            grown.fit(ranked, response if column.numeric else tokens)
         tree = grown.tree_
         left, right = tree.children_left, tree.children_right
         asked = np.where(left < 0, LEAF, tree.feature)
