@@ -39,7 +39,8 @@ def handed_out(frame: pd.DataFrame, schema: Schema, kind: FrameKind) -> Any:
 def arrow_of(frame: pd.DataFrame, schema: Schema, before: int = 0, rows: int | None = None) -> pa.Table:
     """Return canonical rows as an Arrow table, in the types that `table.write_rows` writes, text with its dictionary.
 
-    The rows come after `before` others, of `rows` in all: identifiers and groups go on from theirs.
+    The rows come after `before` others, of `rows` in all: numbered identifiers and groups go on from theirs; those of a
+    provider are as they were made.
     """
     columns = [column for column in schema if column.name in frame]
     arrays = [_array(frame[column.name], column, schema, before, rows) for column in columns]

@@ -16,6 +16,7 @@ from tabsynth import shards
 from tabsynth.columns import DAY, Column
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError
+from tabsynth.identifiers import Identifiers
 from tabsynth.schema import Schema
 from tabsynth.shards import blocks, write_shards
 from tabsynth.table import write_rows
@@ -24,6 +25,7 @@ SCHEMA = Schema(
     (
         Column("who", "categorical", roles=("identifier",)),
         Column("number", "integer", roles=("identifier",)),
+        Column("key", "categorical", roles=("identifier",), provider="uuid", unique=True),
         Column("city", "categorical", categories=("Ulm", "Bonn", "北京"), nullable=True),
         Column("ill", "boolean", nullable=True),
         Column("well", "boolean", nullable=False),
@@ -82,7 +84,7 @@ def test_a_shard_holds_what_one_file_of_the_same_rows_does(tmp_path: Path) -> No
     pd.testing.assert_frame_equal(other.astype({"city": "object"}), one.astype({"city": "object"}))
     types = [dict(zip(names.names, names.types, strict=True)) for names in (
         pq.read_schema(tmp_path / "whole.parquet"), pq.read_schema(folder / "part-00000.parquet"))]  # fmt: skip
-    texts = {"city", "who"}
+    texts = {"city", "who", "key"}
     assert {name: kind for name, kind in types[0].items() if name not in texts} == {
         name: kind for name, kind in types[1].items() if name not in texts
     }
@@ -92,6 +94,17 @@ def test_identifiers_go_on_from_block_to_block(tmp_path: Path) -> None:
     frame = written(write_shards(draw, 1203, np.random.default_rng(0), SCHEMA, tmp_path / "out", shard=500))
     assert frame["number"].tolist() == list(range(1, 1204))
     assert frame["who"].tolist() == [f"who-{number:04d}" for number in range(1, 1204)]
+
+
+def test_identifiers_of_a_provider_stay_as_they_were_made(tmp_path: Path) -> None:
+    def made(rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        return identifiers.filled(draw(rows, rng), rng)
+
+    identifiers = Identifiers(SCHEMA)
+    frame = written(write_shards(made, 250, np.random.default_rng(0), SCHEMA, tmp_path / "out", shard=70))
+    assert frame["key"].str.len().eq(36).all()
+    assert frame["key"].is_unique
+    assert frame["number"].tolist() == list(range(1, 251))
 
 
 def test_progress_is_told_after_each_block(tmp_path: Path) -> None:
