@@ -46,6 +46,22 @@ class Prefixes:
         self.parent, self.before = self.of_row, tokens
 
 
+def blocks_of(rows: int, largest: int) -> list[int]:
+    """Return how many rows to draw together, block by block, until there are at least `rows`.
+
+    Blocks come in the same sizes whatever is asked for, so a smaller sample is the beginning of a larger one, bit by
+    bit. The first are small, for small samples; in large ones more rows begin alike.
+
+    >>> blocks_of(100, 16), blocks_of(9, 16), blocks_of(2, 1)
+    ([4, 4, 8, 16, 16, 16, 16, 16, 16], [4, 4, 8], [1, 1])
+    """
+    sizes = [max(1, largest // 4), max(1, largest // 4), max(1, largest // 2)]
+    while sum(sizes) < rows:
+        sizes.append(largest)
+    needed = next(count for count in range(1, len(sizes) + 1) if sum(sizes[:count]) >= rows)
+    return sizes[:needed]
+
+
 def attend(query: Tensor, pool: Tensor, places: Tensor, heads: int) -> Tensor:
     """Return what every prefix sees of its steps so far, shape (prefixes, width).
 

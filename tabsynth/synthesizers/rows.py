@@ -35,6 +35,7 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
+from tabsynth.synthesizers.prefixes import blocks_of
 from tabsynth.synthesizers.rows_given import Given
 from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
 from tabsynth.synthesizers.transformer import RowTransformer, Steps, clipped_sum
@@ -45,7 +46,7 @@ SCORED = 4096  # rows whose likelihood is found together
 ROOMY = 3.0  # epsilon above which a batch need not be as large for its noise to be small
 BATCH = 8192
 MANY = 16_000  # units from which on there are steps enough without a budget in batches of 256
-ORDERS = ("schema", "fewest")
+ORDERS = ("schema", "fewest", "target")
 CELLS = 2**23  # of the widest output of a block
 
 
@@ -55,7 +56,7 @@ class RowsSampler(Sampler):
     def __init__(self, schema: Schema, settings: Rows, model: RowTransformer) -> None:
         self.schema, self._settings, self._model = schema, settings, model.eval()
         self._encoder = Encoder(schema)
-        self._order = settings.reading_order(self._encoder.sizes)
+        self._order = settings.reading_order(self._encoder.sizes, _target(schema, self._encoder))
         self._temperature = 1.0
 
     @property
@@ -78,7 +79,7 @@ class RowsSampler(Sampler):
             raise InputError(f"The order must name every modelled column once: {', '.join(names)}.")
         places = [names.index(name) for name in order]
         source = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        blocks = _blocks(rows, self._largest)
+        blocks = blocks_of(rows, self._largest)
         steps, heat = Steps(self._model, max(blocks)), self._temperature
         drawn = [
             self._model.draw(torch.rand(block, len(names), generator=source), places, steps=steps, temperature=heat)
@@ -204,7 +205,8 @@ class Rows:
     passes are made in batches of `free_batch` (None: 256 units, or 128 of fewer than 16,000) with `free_rate`,
     `free_average` and `free_bins`. `shuffled` is the share of rows that are trained on in an order of their own; the
     others are read in `order`, in which rows are sampled too: the columns with the fewest tokens first ("fewest"),
-    where many rows begin alike and sampling is fast, or that of the "schema". `discovery` and `one_way` split the
+    where many rows begin alike and sampling is fast, the same with the target last ("target"), or that of the "schema".
+    `target_weight` is what a token of the target counts beside others in training. `discovery` and `one_way` split the
     budget; training takes the rest. `device` is where it runs: "auto" (a GPU when there is one), "cpu", "cuda" or
     "cuda:0".
 
@@ -222,6 +224,7 @@ class Rows:
     free_average: float = 0.995
     shuffled: float = 0.1
     order: str = "fewest"
+    target_weight: float = 1.0
     width: int = 64
     depth: int = 2
     heads: int = 2
@@ -237,7 +240,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        for name in ("rate", "max_grad_norm", "epochs", "free_rate", "discovery", "one_way"):
+        for name in ("rate", "max_grad_norm", "epochs", "free_rate", "discovery", "one_way", "target_weight"):
             _check.positive(name, getattr(self, name))
         for name in ("average", "free_average", "shuffled"):
             _check.within(name, getattr(self, name), 0, 1)
@@ -272,7 +275,7 @@ class Rows:
         )
         bins = [codec.values if codec.column.ordered else codec.bins for codec in encoder.codecs]
         model = self.untrained(encoder.sizes, bins, [_start(one, known.rows) for one in ones])
-        training = _Training(self, model, private=noisy)
+        training = _Training(self, model, _target(known.schema, encoder), private=noisy)
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
         dpsgd.finish()
@@ -288,14 +291,14 @@ class Rows:
         roomy = ledger.budget is not None and ledger.budget.epsilon > ROOMY
         return self.batch or (BATCH // 2 if roomy else BATCH)
 
-    def reading_order(self, sizes: Sequence[int]) -> tuple[int, ...]:
+    def reading_order(self, sizes: Sequence[int], target: int | None = None) -> tuple[int, ...]:
         """Return the columns in the order that they are read and sampled in, given their numbers of tokens.
 
-        >>> Rows(order="fewest").reading_order((9, 2, 5, 2))
-        (1, 3, 2, 0)
+        >>> [Rows(order=order).reading_order((9, 2, 5, 2), target=1) for order in ("fewest", "target")]
+        [(1, 3, 2, 0), (3, 2, 0, 1)]
         """
-        places = range(len(sizes))
-        return tuple(places if self.order == "schema" else sorted(places, key=lambda place: sizes[place]))
+        places, last = range(len(sizes)), target if self.order == "target" else None
+        return tuple(places if self.order == "schema" else sorted(places, key=lambda at: (at == last, sizes[at])))
 
     def untrained(
         self, sizes: Sequence[int], bins: Sequence[int] = (), one_way: Sequence[Tensor] | None = None
@@ -311,11 +314,12 @@ class Rows:
 class _Training:
     """The moving parts of one fit."""
 
-    def __init__(self, settings: Rows, model: RowTransformer, *, private: bool) -> None:
+    def __init__(self, settings: Rows, model: RowTransformer, target: int | None, *, private: bool) -> None:
         self.device = pick(settings.device)
         self.settings, self.model, self.private = settings, model.to(self.device), private
         self.averaged = copy.deepcopy(model)
-        self.order = torch.tensor(settings.reading_order(model.sizes))
+        self.order = torch.tensor(settings.reading_order(model.sizes, target))
+        self.weights = [settings.target_weight if place == target else 1.0 for place in range(len(model.sizes))]
         if private:
             self.rate, self.average = settings.rate, settings.average
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99))
@@ -361,7 +365,8 @@ class _Training:
         def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
             whose = None if owner is None else owner[places]
             at = torch.from_numpy(places).to(self.device)
-            return clipped_sum(self.model, tokens[at], orders[at], dpsgd.settings.max_grad_norm, owner=whose)
+            bound = dpsgd.settings.max_grad_norm
+            return clipped_sum(self.model, tokens[at], orders[at], bound, weights=self.weights, owner=whose)
 
         self.optimizer.param_groups[0]["lr"] = rate
         dpsgd.step(batch, sum_of(np.arange(len(tokens))), sum_of=sum_of)
@@ -374,20 +379,9 @@ class _Training:
         return torch.where(own, shuffled, self.order)
 
 
-def _blocks(rows: int, largest: int) -> list[int]:
-    """Return how many rows to draw together, block by block, until there are at least `rows`.
-
-    Blocks come in the same sizes whatever is asked for, so a smaller sample is the beginning of a larger one, bit by
-    bit. The first are small, for small samples; in large ones more rows begin alike.
-
-    >>> _blocks(100, 16), _blocks(9, 16), _blocks(2, 1)
-    ([4, 4, 8, 16, 16, 16, 16, 16, 16], [4, 4, 8], [1, 1])
-    """
-    sizes = [max(1, largest // 4), max(1, largest // 4), max(1, largest // 2)]
-    while sum(sizes) < rows:
-        sizes.append(largest)
-    needed = next(count for count in range(1, len(sizes) + 1) if sum(sizes[:count]) >= rows)
-    return sizes[:needed]
+def _target(schema: Schema, encoder: Encoder) -> int | None:
+    """Return the place of the column to predict, if one was declared."""
+    return encoder.names.index(schema.target) if schema.target in encoder.names else None
 
 
 def _start(marginal: Marginal, rows: float) -> Tensor:

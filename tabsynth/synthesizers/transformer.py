@@ -9,6 +9,7 @@ can be drawn, and nothing is spent on learning which tokens belong where. `bookk
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -115,8 +116,13 @@ class RowTransformer(nn.Module):
                 own = self.cells.weight[start : start + count]
                 own.mul_((1 - SMOOTH) ** 0.5).add_(slow, alpha=(SMOOTH * 2 / WAVES) ** 0.5)
 
-    def losses(self, tokens: Tensor, orders: Tensor, tape: Tape | None = None) -> Tensor:
-        """Return each row's negative log-likelihood in nats, shape (rows,), read in its own order."""
+    def losses(
+        self, tokens: Tensor, orders: Tensor, tape: Tape | None = None, weights: Sequence[float] | None = None
+    ) -> Tensor:
+        """Return each row's negative log-likelihood in nats, shape (rows,), read in its own order.
+
+        With `weights`, one for each column, it is what training makes of it: a sum in which columns count unequally.
+        """
         tape = tape or Untaped()
         cells = (tokens + self.starts).gather(1, orders)
         before = torch.cat([torch.full_like(cells[:, :1], sum(self.sizes)), cells[:, :-1]], 1)
@@ -129,7 +135,8 @@ class RowTransformer(nn.Module):
         total = x.new_zeros(len(x))
         for column, output in enumerate(self.outputs):
             logits = tape.through(output, x[:, column])
-            total = total + functional.cross_entropy(logits, tokens[:, column], reduction="none")
+            own = functional.cross_entropy(logits, tokens[:, column], reduction="none")
+            total = total + (own if weights is None else weights[column] * own)
         return total
 
     @torch.inference_mode()
@@ -244,16 +251,18 @@ def clipped_sum(
     orders: Tensor,
     max_grad_norm: float,
     *,
+    weights: Sequence[float] | None = None,
     owner: Tensor | None = None,
     chunk: int = CHUNK,
 ) -> list[Tensor]:
     """Return the sum over units of clipped gradients, one tensor per parameter in the model's order.
 
-    `owner` (rows,) as in `clip_factors`, sorted, on the processor; at most about `chunk` rows are processed at once,
-    never splitting a unit. An infinite `max_grad_norm` gives the plain sum, over the rows whose loss is finite.
+    `weights` as in `RowTransformer.losses`. `owner` (rows,) as in `clip_factors`, sorted, on the processor; at most
+    about `chunk` rows are processed at once, never splitting a unit. An infinite `max_grad_norm` gives the plain sum,
+    over the rows whose loss is finite.
     """
-    parameters = list(model.parameters())
-    return bookkeeping.clipped_sum(parameters, model.losses, (tokens, orders), max_grad_norm, owner=owner, chunk=chunk)
+    parameters, losses = list(model.parameters()), partial(model.losses, weights=weights)
+    return bookkeeping.clipped_sum(parameters, losses, (tokens, orders), max_grad_norm, owner=owner, chunk=chunk)
 
 
 def _normal(x: Tensor) -> Tensor:

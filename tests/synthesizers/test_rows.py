@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -269,6 +270,30 @@ def test_a_batch_larger_than_the_table_is_refused_before_a_charge():
     with pytest.raises(InputError, match="batch must be at most the table's 4000 rows; got 5000"):
         Rows(**QUICK | {"batch": 5000}).fit(dependent(), ledger, Secret())
     assert not ledger.charges
+
+
+def test_the_target_can_come_last_and_count_more():
+    schema = Schema((*COLUMNS[:3], replace(COLUMNS[3], roles=("target",)), Column("d", "boolean")), rows=4000)
+    table = dependent()
+    table = read(table.private.assign(d=table.private["c"]), schema)
+    sampler = Rows(**QUICK | {"epochs": 0.1, "order": "target"}).fit(table, Ledger(), Secret.fixed(0))
+    assert sampler.reads == ("d", "a", "b", "x", "c")
+    assert RowsSampler.from_state(sampler.schema, *sampler.state()).reads == sampler.reads
+
+    model, (tokens, orders) = transformer_of(), some_rows()
+    weights = [1.0, 1.0, 3.0, 1.0, 1.0]
+    one, three, weighted = (
+        torch.autograd.grad(model.losses(tokens, orders, weights=each).sum(), model.outputs[2].weight)[0]
+        for each in (None, [3.0] * 5, weights)
+    )
+    assert torch.allclose(weighted, 3 * one, atol=1e-5)
+    assert torch.allclose(three, 3 * one, atol=1e-5)
+    others = torch.autograd.grad(model.losses(tokens, orders, weights=weights).sum(), model.outputs[0].weight)[0]
+    plain = torch.autograd.grad(model.losses(tokens, orders).sum(), model.outputs[0].weight)[0]
+    assert torch.allclose(others, plain, atol=1e-5)
+    clipped = clipped_sum(model, tokens, orders, math.inf, weights=weights)
+    whole = torch.autograd.grad(model.losses(tokens, orders, weights=weights).sum(), list(model.parameters()))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(clipped, whole, strict=True))
 
 
 def agreement(rows):
