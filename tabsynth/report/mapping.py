@@ -11,7 +11,7 @@ from typing import Any
 
 from tabsynth.report.words import DESCRIPTIVE, is_of
 
-MEMBERSHIP = ("membership_auc", "membership_tpr", "membership_advantage")
+MEMBERSHIP = ("membership_auc", "membership_tpr", "membership_advantage", "shadow_auc", "shadow_tpr", "shadow_advantage")
 GUESSES = ("attribute_inference", "inference")
 ANY = "privacy"  # every check of that tier
 WP29 = "WP29 opinion 05/2014 (WP 216)"
@@ -33,10 +33,10 @@ class Term:
 
 
 TERMS = (
-    Term(WP29, "Singling out", ("singling_out", "unique_replay")),
+    Term(WP29, "Singling out", ("singling_out", "unique_replay", "text_replay")),
     Term(WP29, "Linkability", ("linkability",)),
     Term(WP29, "Inference", GUESSES),
-    Term(ICO, "Singling out", ("singling_out", "unique_replay", "exact_match")),
+    Term(ICO, "Singling out", ("singling_out", "unique_replay", "text_replay", "exact_match")),
     Term(ICO, "Linkability", ("linkability",)),
     Term(
         ICO, "Motivated intruder test", tier=ANY, outside="What an intruder can find elsewhere is for people to judge."
