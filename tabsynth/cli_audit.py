@@ -104,7 +104,7 @@ def _say(found: Any) -> None:
 
 def scan(  # noqa: PLR0917  (a command's options are its arguments)
     model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The folder of a saved model.")],
-    train: Annotated[Path, typer.Option("--train", help="The rows that the model was fitted to.")],
+    train: Annotated[str, typer.Option("--train", help="The rows that the model was fitted to.")],
     schema: Annotated[Path | None, typer.Option("--schema", help="The schema it was fitted with.")] = None,
     ledger: LedgerPath = None,
     delimiter: Delimiter = ",",

@@ -38,10 +38,10 @@ WARNING = "Choosing by these numbers leaks: they were computed from private rows
 
 
 def compare(  # noqa: PLR0917  (a command's options are its arguments)
-    train: Annotated[Path, typer.Option("--train", help="The rows that the synthesizers are or were fitted to.")],
+    train: Annotated[str, typer.Option("--train", help="The rows that the synthesizers are or were fitted to.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the comparison.")],
     synthetic: Annotated[list[Path] | None, typer.Argument(metavar="SYNTHETIC", help="Synthetic tables.")] = None,
-    holdout: Annotated[Path | None, typer.Option("--holdout", help="Real rows that no synthesizer saw.")] = None,
+    holdout: Annotated[str | None, typer.Option("--holdout", help="Real rows that no synthesizer saw.")] = None,
     model: Annotated[
         list[str] | None, typer.Option("--model", help="A synthesizer to fit, charge and compare; may be repeated.")
     ] = None,
@@ -127,12 +127,13 @@ def _answer(as_json: bool, path: Path, contest: Contest | None, found: Any) -> N
 
 
 def _openers(  # noqa: PLR0917  (as the command's options)
-    train: Path, named: Path | None, lifetime: float | None, epsilon: float | None, delta: float, choose: float | None
+    train: str, named: Path | None, lifetime: float | None, epsilon: float | None, delta: float, choose: float | None
 ) -> tuple[Callable[[], Ledger], Callable[[], Ledger] | None]:
     """Return what opens the ledger for a fit, and what opens it for the choice."""
     from tabsynth.fitting import make_budget
     from tabsynth.privacy.budget import Budget
     from tabsynth.privacy.ledger import Ledger
+    from tabsynth.sources import identity
 
     if choose is not None and epsilon is None:
         raise InputError("--choose is charged to a budget, and there is none: set --epsilon.")
@@ -141,7 +142,7 @@ def _openers(  # noqa: PLR0917  (as the command's options)
     if choosing is None:
         return opened, None
     total = make_budget(lifetime, delta)
-    return opened, lambda: Ledger.open(place, data=train, lifetime=total, budget=choosing)
+    return opened, lambda: Ledger.open(place, data=identity(train), lifetime=total, budget=choosing)
 
 
 def _contest(
@@ -207,7 +208,7 @@ def names_of(synthetic: Sequence[Path], models: Sequence[str] = ()) -> list[str]
         raise InputError(f"--model {twice[0]}: is given more than once.")
     seen: set[Path] = set()
     for path in synthetic:
-        if not path.is_file():
+        if not path.exists():
             raise InputError(f"{path}: no such file.")
         if path.resolve() in seen:
             raise InputError(f"{path}: is given more than once.")

@@ -13,7 +13,7 @@ import pandas as pd
 from tabsynth.charging.selection import SCORE, choose_table
 from tabsynth.drafting import draft
 from tabsynth.fitting import fit_intake, settle
-from tabsynth.intake import Intake, as_schema, take_in
+from tabsynth.intake import Intake, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import evaluate
 from tabsynth.privacy.ledger import Ledger
@@ -44,8 +44,8 @@ class Contest:
 
 def compare_tables(
     synthetic: Mapping[str, Path],
-    train: Path,
-    holdout: Path | None,
+    train: Source,
+    holdout: Source | None,
     *,
     contest: Contest | None = None,
     title: str = "Comparison",

@@ -24,6 +24,7 @@ from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import SchemaError
 from tabsynth.schema import OTHER, Column, Schema
 from tabsynth.schema_file import read_schema
+from tabsynth.sources import Readable
 from tabsynth.synthesizers.model import MODEL, load
 from tabsynth.table import Table, read
 
@@ -83,12 +84,12 @@ def scan_model(folder: Path | str, train: Table) -> tuple[str, ...]:
 
 def scan_files(
     model: Path | str,
-    train: Path | str | pd.DataFrame,
+    train: Readable,
     schema: Path | str | Schema | None = None,
     *,
     delimiter: str = ",",
 ) -> tuple[Finding, ...]:
-    """Scan a saved model for the values of a training table on disk.
+    """Scan a saved model for the values of a training table of any source.
 
     Without the schema that the model was fitted with, the model's own says which columns there are and of which kind;
     then nothing counts as declared.

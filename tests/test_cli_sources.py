@@ -126,6 +126,10 @@ def test_many_rows_go_into_a_folder_that_is_a_table_again(
     audited = ["audit", "--train", "sqlite:///x.db?table=people", "--synthetic", "out", "-o", "report"]
     assert run([*audited, "--policy", "small"]) in {0, 3}
     assert "people.ledger" in capsys.readouterr().err
+    assert run(["sample", "model", "--rows", "300", "-o", "rows.csv"]) == 0
+    compared = ["compare", "--train", "sqlite:///x.db?table=people", "out", "rows.csv", "-o", "beside"]
+    assert run([*compared, "--policy", "small"]) == 0
+    assert run(["scan", "model", "--train", "sqlite:///x.db?table=people"]) in {0, 3}
     before = {path: path.stat().st_mtime_ns for path in Path("out").iterdir()}
     for given, said in (
         (["--to", "out"], "already exists"),
