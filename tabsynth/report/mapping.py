@@ -11,7 +11,14 @@ from typing import Any
 
 from tabsynth.report.words import DESCRIPTIVE, is_of
 
-MEMBERSHIP = ("membership_auc", "membership_tpr", "membership_advantage", "shadow_auc", "shadow_tpr", "shadow_advantage")
+MEMBERSHIP = (
+    "membership_auc",
+    "membership_tpr",
+    "membership_advantage",
+    "shadow_auc",
+    "shadow_tpr",
+    "shadow_advantage",
+)
 GUESSES = ("attribute_inference", "inference")
 ANY = "privacy"  # every check of that tier
 WP29 = "WP29 opinion 05/2014 (WP 216)"
