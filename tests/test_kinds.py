@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pa_parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from tabsynth import registry
 from tabsynth.canonical import code_places, to_axis, with_codes
 from tabsynth.errors import BudgetExceeded, TabsynthError
+from tabsynth.outputs import arrow_of
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.release.data import to_arrow, write_parquet
 from tabsynth.schema import DAY, Column, Schema
 from tabsynth.synthesizers import model
 from tabsynth.synthesizers.bootstrap import Bootstrap
@@ -29,7 +32,7 @@ from tabsynth.synthesizers.rows import Rows
 from tabsynth.synthesizers.simulator import flat
 from tabsynth.synthesizers.smote import Smote
 from tabsynth.synthesizers.trees import Trees
-from tabsynth.table import read
+from tabsynth.table import read, write_rows
 from tabsynth.testing import sealed
 
 PAGE = Path(__file__).parent.parent / "docs" / "choosing.md"
@@ -151,6 +154,17 @@ def test_a_value_outside_the_domain_is_seen():
     assert faults(pd.Series([1.005]), KINDS["decimals"]) == ["between two steps"]
     assert faults(pd.Series([None], dtype="str"), KINDS["ordered categories"]) == ["missing"]
     assert faults(pd.Series(["Trier"]), KINDS["categories"]) == ["unknown Trier"]
+
+
+def test_a_release_and_a_shard_hold_every_kind(tmp_path):
+    schema = Schema(tuple(KINDS.values()))
+    rows = values_of(schema.columns, 60, 2)
+    with (tmp_path / "released.parquet").open("wb") as file:
+        write_parquet(file, to_arrow(rows, schema, {"release_id": "x"}))
+    pa_parquet.write_table(arrow_of(rows, schema), tmp_path / "shard.parquet")
+    write_rows(rows, schema, tmp_path / "rows.csv")
+    for path in sorted(tmp_path.iterdir()):
+        pd.testing.assert_frame_equal(read(path, schema).private, rows)
 
 
 # --- any schema ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
+from tabsynth.canonical import as_dates, recast
 from tabsynth.errors import InputError
 from tabsynth.schema import DAY, Column, Schema
 
@@ -20,8 +21,9 @@ def to_arrow(rows: pd.DataFrame, schema: Schema, stamp: Mapping[str, str]) -> pa
     """Return synthetic rows with the types their schema declares and `stamp` as key-value metadata.
 
     Categorical becomes a dictionary of strings in declared order, boolean bool, integer int64, float double (NaN is
-    missing), datetime a date or, where the format has a time of day, a timestamp in milliseconds. Raises InputError
-    naming the column and the rule when rows and schema do not fit.
+    missing), datetime a date or, where the format has a time of day, a timestamp in milliseconds, of its zone if it has
+    one. A duration is a duration in microseconds, or a number of its unit; numbers beside codes that are texts become
+    strings. Raises InputError naming the column and the rule when rows and schema do not fit.
     """
     _check_names(rows, schema)
     columns = [schema[name] for name in rows.columns]
@@ -77,6 +79,8 @@ def _typed(series: pd.Series, column: Column) -> pa.Array:
 
 
 def _converted(series: pd.Series, column: Column) -> pa.Array:
+    if column.codes is not None or column.kind == "duration":
+        return pa.array(as_dates(recast(series, column), column), from_pandas=True)
     match column.kind:
         case "categorical":
             return _dictionary(series, column)
@@ -86,9 +90,9 @@ def _converted(series: pd.Series, column: Column) -> pa.Array:
             return pa.array(series.astype("Int64"), pa.int64())
         case "float":
             return pa.array(series.to_numpy(float, na_value=float("nan")), pa.float64(), from_pandas=True)
-        case "datetime":
-            moments = pa.array(pd.to_datetime(series, format="ISO8601").astype("datetime64[s]"))
-            return moments.cast(pa.date32() if column.step >= DAY else pa.timestamp("ms"))
+        case _:
+            moments = pa.array(recast(series, column))
+            return moments.cast(pa.date32() if column.step >= DAY else pa.timestamp("ms", column.timezone))
 
 
 def _dictionary(series: pd.Series, column: Column) -> pa.Array:
