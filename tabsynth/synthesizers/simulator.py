@@ -266,7 +266,11 @@ def flat(parameters: Mapping[str, float], rows: int, rng: np.random.Generator, s
                 low + column.step * rng.integers(0, round(steps) + 1, rows) if steps else rng.uniform(low, high, rows)
             )
             axis = np.round(axis, 6 if column.digits is None else column.digits).clip(low, high)
-            values = from_axis(np.asarray(axis, np.float64), column) if column.kind in ("datetime", "duration") else pd.Series(axis)
+            values = (
+                from_axis(np.asarray(axis, np.float64), column)
+                if column.kind in ("datetime", "duration")
+                else pd.Series(axis)
+            )
         else:
             levels = column.levels or ("any",)
             values = pd.Series(np.array(levels, dtype=object)[rng.integers(0, len(levels), rows)])
