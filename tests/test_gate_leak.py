@@ -126,7 +126,7 @@ def test_a_charged_gate_is_paid_before_the_fit_and_says_so(folder: Path) -> None
 @pytest.mark.parametrize(
     ("extra", "rule"),
     [
-        (["--epsilon", "3", "--policy", "default"], "'tstr_ratio' cannot be charged"),
+        (["--epsilon", "3", "--policy", "default"], "'missing_worst' cannot be charged"),
         ([], "there is none: set epsilon"),
     ],
 )
