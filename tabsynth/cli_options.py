@@ -16,7 +16,7 @@ from tabsynth.console import people
 from tabsynth.errors import InputError
 
 if TYPE_CHECKING:
-    from tabsynth.audit.shadows import Shadows
+    from tabsynth.policy.shadows import Shadows
     from tabsynth.privacy.ledger import Ledger
 
 TablePath = Annotated[
@@ -79,8 +79,8 @@ def shadows_of(
         if model is not None or settings or epsilon is not None:
             raise InputError("--model, --set and --epsilon say what shadow models are: give --shadows as well.")
         return None
-    from tabsynth.audit.shadows import Shadows
     from tabsynth.fitting import make_budget, make_synthesizer
+    from tabsynth.policy.shadows import Shadows
 
     if model is None:
         raise InputError("--shadows fits the synthesizer that made the rows anew: name it with --model.")

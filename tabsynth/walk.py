@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from tabsynth import _check
-from tabsynth.audit.shadows import Shadows
 from tabsynth.charging import ChargedGate, charged_policy, check_form
 from tabsynth.drafting import draft
 from tabsynth.errors import InputError
@@ -22,6 +21,7 @@ from tabsynth.fitting import fit_intake, open_checkpoint, settle
 from tabsynth.intake import SchemaLike, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Check, Verdict, default_policy, evaluate, read_policy
+from tabsynth.policy.shadows import Shadows
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions

@@ -302,7 +302,7 @@ def test_a_table_without_numbers_has_no_ks() -> None:
 
 def test_a_policy_with_a_check_of_unbounded_sensitivity_is_refused_before_any_charge(fresh: Evidence) -> None:
     ledger = Ledger(THREE)
-    with pytest.raises(InputError, match=r"'tstr_ratio' cannot be charged.*exact_match, ks"):
+    with pytest.raises(InputError, match=r"'missing_worst' cannot be charged.*exact_match, ks"):
         ChargedGate(default_policy(), fresh.schema, ledger, Secret())
     with pytest.raises(InputError, match="counted from the baseline"):
         ChargedGate([Check(TVD1(), at_most=0.5, counted_from="baseline")], fresh.schema, ledger, Secret())

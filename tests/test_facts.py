@@ -179,7 +179,7 @@ KEPT_INSIDE: dict[str, str] = {  # whole files, none of whose numbers is in a re
     "audit/attacks.py": "audits and leak scans",
     "audit/canaries.py": "audits and leak scans",
     "audit/one_run.py": "audits and leak scans",
-    "audit/shadows.py": "audits and leak scans",
+    "policy/shadows.py": "audits and leak scans",
     "audit/synthesizers.py": "audits and leak scans",
     "scan.py": "audits and leak scans",
     "selftest.py": "audits and leak scans",

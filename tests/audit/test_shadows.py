@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tabsynth import selftest
-from tabsynth.audit.shadows import retrainer, shadow_checks
 from tabsynth.errors import InputError
 from tabsynth.metrics import NotApplicable, NotMeasured
 from tabsynth.metrics.shadows import ShadowAdvantage, ShadowAUC, ShadowTPR, compared, shadow_panel
 from tabsynth.policy import evaluate
+from tabsynth.policy.shadows import retrainer, shadow_checks
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret

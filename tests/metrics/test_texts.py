@@ -120,7 +120,9 @@ def test_the_calendar_sees_weekends(day, low, evidence):
 
 def test_the_calendar_is_the_total_variation_of_weekdays(evidence):
     rows = evidence.rows.assign(when=evidence.rows["when"].mask(np.arange(400) < 40))
-    shares = [side["when"].dt.day_of_week.value_counts(normalize=True, dropna=False) for side in (rows, evidence.holdout)]
+    shares = [
+        side["when"].dt.day_of_week.value_counts(normalize=True, dropna=False) for side in (rows, evidence.holdout)
+    ]
     slow = shares[0].sub(shares[1], fill_value=0).abs().sum() / 2
     assert Calendar(over="worst")(replace(evidence, rows=rows), None).value >= slow - 1e-12
 

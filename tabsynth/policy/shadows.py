@@ -9,7 +9,7 @@ import pandas as pd
 
 from tabsynth.metrics.evidence import Retrain
 from tabsynth.metrics.shadows import ShadowAdvantage, ShadowAUC, ShadowTPR, check_shadows
-from tabsynth.policy import Check
+from tabsynth.policy.check import Check
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
