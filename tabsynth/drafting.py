@@ -16,7 +16,7 @@ from tabsynth.columns.times import WEEK, zone_of
 from tabsynth.conversion import convert, to_axis
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable, chunks
-from tabsynth.pii import by_name, by_values
+from tabsynth.pii import FEWEST_PEOPLE, by_name, by_values
 from tabsynth.schema import MISSING_TEXTS, Column, Kind, Schema
 from tabsynth.sources import Readable, open_source
 
@@ -186,6 +186,8 @@ def _looks_like_identifier(column: Column, present: pd.Series) -> bool:
 
 def _is_personal(column: Column, present: pd.Series) -> bool:
     """Whether a column holds people's names, addresses or numbers, by its own name or its values, unique or not."""
+    if column.kind == "categorical" and present.nunique() <= FEWEST_PEOPLE:
+        return False
     named, shown = by_name(column), by_values(column, present)
     return any(found is not None and found.personal for found in (named, shown))
 

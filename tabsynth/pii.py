@@ -20,6 +20,7 @@ from tabsynth.schema import Schema
 MOST_READ = 10_000  # values of a column that are looked at
 FEWEST_UNIQUE = 20  # values without repeats that look like names of rows
 ANY_ROW = ("an identifier", "row numbers")
+FEWEST_PEOPLE = 20  # values and fewer are a code, whatever their column is called: how someone was contacted
 FEW = 1000  # declared categories, or whole numbers within the bounds, that are no names of rows
 
 
@@ -63,7 +64,7 @@ def by_name(column: Column) -> Finding | None:
     >>> by_name(Column("email_opened", "boolean")) is None
     True
     """
-    if column.kind not in ("categorical", "integer"):
+    if column.kind not in ("categorical", "integer") or _is_code(column):
         return None
     words = _words(column.name)
     if not words or words[0] in COUNTED:
@@ -121,6 +122,10 @@ def _ends(words: list[str], phrase: list[str]) -> bool:
         if (part == phrase or (long and part[0].endswith(phrase[0]))) and set(words[place + len(phrase) :]) <= BEHIND:
             return True
     return False
+
+
+def _is_code(column: Column) -> bool:
+    return column.categories is not None and len(column.categories) <= FEWEST_PEOPLE
 
 
 def _is_small(column: Column) -> bool:

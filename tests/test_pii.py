@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabsynth.drafting import draft
 from tabsynth.pii import by_name, by_values, personal_columns
 from tabsynth.schema import Column, Schema
 from tabsynth.table import read
@@ -123,3 +124,14 @@ def test_identifiers_and_what_is_declared_sensitive_are_not_found():
         Column("age", "integer"),
     )
     assert [found.column for found in personal_columns(Schema(columns))] == ["surname"]
+
+
+def test_a_few_categories_are_a_code_whatever_their_column_is_called():
+    ways = ("cellular", "telephone", "unknown")
+    assert by_name(Column("contact_phone", "categorical", categories=ways)) is None
+    assert by_name(Column("contact_phone", "categorical")) is not None
+    frame = pd.DataFrame({"phone": list(ways) * 20, "email": [f"person{i % 40}@post.example" for i in range(60)]})
+    schema = draft(frame).schema
+    assert schema["phone"].roles == ()
+    assert schema["phone"].categories == ways
+    assert schema["email"].roles == ("identifier",)
