@@ -42,10 +42,12 @@ COPIES = "the rows themselves (`bootstrap`, `smote`), leaves of a few of them (`
 FOREIGN = "whatever another package's model keeps of them (`sdv:`, `ctgan:`)"
 INSIDE = "numbers of the gate"
 CHOSEN = "which of several synthetic tables is chosen (`compare --choose`)"
+GIVEN = "rows with gaps that a user fills or conditions on"
 LOOKS = "that a column's values look personal"
 CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
+    "cli_given.py": {"cells_of: read_raw": GIVEN},
     "conversion.py": {"convert: raw": RULES},
     "drafting.py": {
         "draft: raw": DRAFTED,
@@ -56,6 +58,7 @@ SITES: dict[str, dict[str, str]] = {
         "_words_among_numbers: raw": DRAFTED,
         "_candidates: raw": DRAFTED,
     },
+    "encoding/partial.py": {"partial_rows: read_raw": GIVEN, "partial_rows: raw": GIVEN},
     "pii.py": {"personal_columns: private": LOOKS},
     "fitting.py": {"warn_of_personal: table.private": LOOKS, "open_checkpoint: intake.table.private": CHECKPOINT},
     "table.py": {

@@ -30,6 +30,8 @@ SMALL = {
     "simulator": ["particles=4", "rounds=1", "parameters={missing: [0, 0.5]}"],
     "ctgan": ["critic_steps=3", "warm_steps=3", "generator_width=16", "generator_batch=64", "batch=64"],
     "rows": ["steps=4", "batch=64", "width=8", "depth=1"],
+    "text": ["steps=4", "batch=64", "width=8", "depth=1", "warm_steps=4"],
+    "vae": ["steps=4", "width=16", "warm_steps=8", "dream_steps=4"],
 }
 
 

@@ -140,7 +140,7 @@ VALUES: dict[str, tuple[Any, Kind, str]] = {
     "texts of numbers as durations": (["4711", "1:30:00"], "duration", "only where its unit is declared"),
     "words as durations": (["Zebedee-4711", "1:30:00"], "duration", "a value is no duration"),
     "moments as durations": (pd.to_datetime(["4711-01-01", "1970-01-01"]), "duration", "a value is no duration"),
-    "durations beyond time": (["PT4711e300S", "1:30:00"], "duration", "longer than durations are exact"),
+    "durations beyond time": (["PT471147114711S", "1:30:00"], "duration", "longer than durations are exact"),
     "dates as numbers": (pd.to_datetime(["4711-01-01", "1970-01-01"]), "float", "not a number"),
     "unsigned": (np.array([2**64 - 4711, 1], np.uint64), "integer", "too large for an exact whole number (2^53)"),
     "whole but inexact": (np.array([2**53 + 4711, 1]), "integer", "too large for an exact whole number (2^53)"),

@@ -36,7 +36,7 @@ def seconds_of(value: Any, unit: str | None) -> float:
     (5400.0, 5400.0, 5400.0, 172800.0)
     """
     if isinstance(value, timedelta | np.timedelta64):
-        return pd.Timedelta(value).as_unit("ns").value / 1e9
+        return pd.Timedelta(value).as_unit("ns").value // 1000 / 1e6
     if isinstance(value, bool):
         raise TypeError("a truth value is no duration")
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
@@ -46,7 +46,7 @@ def seconds_of(value: Any, unit: str | None) -> float:
             length = parts[0] if len(parts) == 1 else round(sum(parts), 6)
             return -length if iso[1] == "-" else length
         short = _NO_SECONDS.fullmatch(value)
-        return pd.Timedelta(f"{short[1]}:00" if short else value).as_unit("ns").value / 1e9
+        return pd.Timedelta(f"{short[1]}:00" if short else value).as_unit("ns").value // 1000 / 1e6
     return float(value) * UNITS[unit or "s"]
 
 

@@ -105,4 +105,4 @@ def _keys(frame: pd.DataFrame, rule: Unique) -> tuple[list[int], NDArray[np.bool
     """Return a number for each row, the same for rows that are alike, and whether the rule says anything of it."""
     own = frame[list(rule.columns)]
     hashed = pd.util.hash_pandas_object(own, index=False).to_numpy()
-    return hashed.tolist(), ~own.isna().to_numpy(dtype=bool).any(axis=1)
+    return hashed.tolist(), np.asarray(~own.isna().to_numpy(dtype=bool).any(axis=1))

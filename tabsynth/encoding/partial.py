@@ -60,9 +60,11 @@ class Partial:
             known = self.known[:, place]
             if name in self.cells and known.any():
                 kept = self.cells[name]
-                if isinstance(frame[name].dtype, pd.CategoricalDtype):  # a rare value may be known as one of the others
+                if isinstance(
+                    dtype := frame[name].dtype, pd.CategoricalDtype
+                ):  # a rare value may be known as one of the others
                     codes = np.where(known, self.tokens[:, place], frame[name].cat.codes)
-                    fresh[name] = pd.Series(pd.Categorical.from_codes(codes, dtype=frame[name].dtype))
+                    fresh[name] = pd.Series(pd.Categorical.from_codes(codes, dtype=dtype))
                 else:
                     fresh[name] = frame[name].where(~known, kept.astype(frame[name].dtype))
         return frame.assign(**fresh)

@@ -90,11 +90,14 @@ class AnchoredTransformer(RowTransformer):
         """Return the order that every row is read in, shape (rows, columns)."""
         return torch.tensor(self.anchor.order, device=self.starts.device).expand(rows, -1)
 
-    def losses(self, tokens: Tensor, orders: Tensor, tape: Tape | None = None) -> Tensor:
+    def losses(
+        self, tokens: Tensor, orders: Tensor, tape: Tape | None = None, weights: Sequence[float] | None = None
+    ) -> Tensor:
         """Return each row's negative log-likelihood in nats, shape (rows,); `orders` must be those of `orders`."""
         total = torch.zeros(len(tokens), device=tokens.device)
         for column, own, base in self._outputs(tokens, orders, tape or Untaped()):
-            total = total + functional.cross_entropy(own + base, tokens[:, column], reduction="none")
+            loss = functional.cross_entropy(own + base, tokens[:, column], reduction="none")
+            total = total + (loss if weights is None else loss * weights[column])
         return total
 
     def anchored_losses(self, tokens: Tensor) -> Tensor:

@@ -33,13 +33,14 @@ def _column(old: pd.Series, drawn: pd.Series, free: NDArray[np.bool_], column: C
         new = [words.get(value, value) for value in text[free]]
         more = [value for value in dict.fromkeys(new) if value not in set(old.cat.categories)]
         result = old.cat.add_categories(more)
-        result[free] = new
+        result[free] = np.array(new, object)
         return result
     if column.numeric and not _is_text(old):
         values = old.astype("Float64") if column.kind == "integer" and old.dtype == object else old
         return _numbers(values, drawn, free, column)
     result = old.astype(object)
-    result[free] = _texts(old, drawn, free, column) if _is_text(old) else drawn.astype(object)[free].to_numpy()
+    texts = _texts(old, drawn, free, column) if _is_text(old) else drawn.astype(object)[free]
+    result[free] = np.array(list(texts), object)
     try:
         return result.astype(old.dtype)
     except (TypeError, ValueError):
@@ -71,7 +72,7 @@ def _texts(old: pd.Series, drawn: pd.Series, free: NDArray[np.bool_], column: Co
     """Return drawn values as a column of text would have them."""
     new = drawn[free]
     if column.kind == "datetime":
-        return new.dt.strftime(column.time_format).tolist()
+        return list(new.dt.strftime(column.time_format))
     if column.kind == "float" and column.decimals is not None:
         return [f"{value:.{column.decimals}f}" for value in new]
     if column.kind != "boolean":

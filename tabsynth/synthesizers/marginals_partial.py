@@ -85,7 +85,7 @@ def _codes(within: Tables, tokens: NDArray[np.int32]) -> tuple[NDArray[np.int32]
     codes, possible = np.empty_like(tokens), np.empty(tokens.shape, bool)
     for column, table in enumerate(within):
         codes[:, column] = np.argmax(table > 0, axis=0)[tokens[:, column]]
-        possible[:, column] = (table > 0).any(axis=0)[tokens[:, column]]
+        possible[:, column] = np.asarray((table > 0).any(axis=0))[tokens[:, column]]
     return codes, possible
 
 

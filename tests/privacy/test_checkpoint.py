@@ -213,7 +213,7 @@ def test_a_command_that_was_killed_is_started_again(tmp_path):
     table = tmp_path / "visits.csv"
     datasets.clinic_visits(rows=400).frame.to_csv(table, index=False)
     files = ["--schema", tmp_path / "visits.yaml", "-o", tmp_path / "model", "--checkpoint", tmp_path / "kept"]
-    settings = ["--model", "rows", "--set", "steps=400", "--set", "batch=64", "--set", "width=8", "--set", "depth=1"]
+    settings = ["--model", "rows", "--set", "steps=200", "--set", "batch=64", "--set", "width=8", "--set", "depth=1"]
     write_schema(datasets.clinic_visits(rows=400).schema, tmp_path / "visits.yaml")
     command = [sys.executable, "-m", "tabsynth.cli", "fit", table, *files, *settings, "--epsilon", "3"]
     first = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
