@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ def main() -> int:
     options = parser.parse_args()
     path = options.folder / f"visits-{options.rows}.{options.format}"
     if not path.exists():
-        (write_parquet if options.format == "parquet" else write_csv)(path, options.rows)
+        write(path, options.rows, pa_parquet.ParquetWriter if options.format == "parquet" else pa_csv.CSVWriter)
     seconds, used, peak = timed_fit(path, options.model)
     print(f"{options.rows:,} rows, {options.model}, {options.format}: {seconds:.0f} s", end="")
     print(f" ({used:.0f} s of the processor), {peak / 2**30:.2f} GiB at most")
@@ -115,24 +116,14 @@ def _level(number: np.ndarray, levels: int) -> np.ndarray:
     return np.clip((number + 3) * levels / 6, 0, levels - 1).astype(int)
 
 
-def write_parquet(path: Path, rows: int) -> None:
-    """Write the table as Parquet."""
+def write(path: Path, rows: int, writer: Any) -> None:
+    """Write the table by one of Arrow's writers of files."""
     batches = chunks(rows)
     first = next(batches)
-    with pa_parquet.ParquetWriter(path, first.schema) as writer:
-        writer.write_batch(first)
+    with writer(path, first.schema) as opened:
+        opened.write_batch(first)
         for batch in batches:
-            writer.write_batch(batch.cast(first.schema))
-
-
-def write_csv(path: Path, rows: int) -> None:
-    """Write the table as CSV."""
-    batches = chunks(rows)
-    first = next(batches)
-    with pa_csv.CSVWriter(path, first.schema) as writer:
-        writer.write_batch(first)
-        for batch in batches:
-            writer.write_batch(batch.cast(first.schema))
+            opened.write_batch(batch.cast(first.schema))
 
 
 def timed_fit(path: Path, model: str) -> tuple[float, float, int]:

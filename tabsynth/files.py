@@ -7,7 +7,7 @@ promises that a file which cannot be read is refused with its name and the rule,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def open_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> Open
         raise TableError(f"{label}: is a folder; a CSV or Parquet file was expected.")
     with _refusing(label):
         opened = _open_parquet(path) if is_parquet(path) else _open_csv(path, delimiter)
-    _check_names(label, list(opened.names))
+    check_names(label, opened.names)
     return opened
 
 
@@ -182,7 +182,7 @@ def _refusing(label: str) -> Iterator[None]:
 def _from_frame(frame: pd.DataFrame) -> pa.Table:
     """Turn a frame into Arrow columns; columns of mixed objects become text."""
     names = [str(name) for name in frame.columns]
-    _check_names("table", names)
+    check_names("table", names)
     return pa.table([_from_series(frame.iloc[:, i]) for i in range(len(names))], names=names)
 
 
@@ -201,13 +201,18 @@ def _text_array(text: list[str | None], name: str) -> pa.Array:
         raise TableError(f"table: column {name!r}: a value is not text that UTF-8 can write.") from None
 
 
-def _check_names(label: str, names: list[str]) -> None:
-    # By place, not by name: in a file without a header the first line holds private values.
-    for place, name in enumerate(names):
+def check_names(label: str, names: Sequence[str]) -> None:
+    """Raise TableError for a column without a name, or for two with the same.
+
+    By place, not by name: in a file without a header the first line holds private values.
+    """
+    first: dict[str, int] = {}
+    for place, name in enumerate(names, start=1):
         if not name.strip():
-            raise TableError(f"{label}: column {place + 1} has no name.")
-        if (first := names.index(name)) < place:
-            raise TableError(f"{label}: columns {first + 1} and {place + 1} have the same name.")
+            raise TableError(f"{label}: column {place} has no name.")
+        if name in first:
+            raise TableError(f"{label}: columns {first[name]} and {place} have the same name.")
+        first[name] = place
 
 
 def _arrow_rule(message: str) -> str:

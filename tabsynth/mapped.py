@@ -141,10 +141,7 @@ def _gathered(columns: dict[str, _Column], lengths: list[int], log: IO[bytes]) -
     common = room((sum(sizes),), np.uint8)
     starts = iter(np.cumsum([0, *sizes]).tolist())
     parts = {
-        name: [
-            common[start : start + rows * plain.itemsize].view(plain)
-            for plain, start in zip(plains, starts, strict=False)
-        ]
+        name: [_view(common, start, plain, rows) for plain, start in zip(plains, starts, strict=False)]
         for name, plains in types.items()
     }
     done = 0

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from tabsynth.errors import TableError
 
 BATCH_ROWS = 1 << 16  # rows of a batch, at most: some MB of a wide table
 
@@ -50,17 +48,6 @@ class Source(ABC):
             rows += batch.num_rows
         names = "\0".join(f"{len(name)}:{name}" for name in self.names)
         return hashlib.sha256(f"{rows}\0{total % (1 << 256):x}\0{names}".encode()).digest()
-
-
-def check_names(label: str, names: Sequence[str]) -> None:
-    """Raise TableError for a column without a name, or for two with the same, by place: a name may be private."""
-    first: dict[str, int] = {}
-    for place, name in enumerate(names, start=1):
-        if not name.strip():
-            raise TableError(f"{label}: column {place} has no name.")
-        if name in first:
-            raise TableError(f"{label}: columns {first[name]} and {place} have the same name.")
-        first[name] = place
 
 
 def simple(schema: pa.Schema) -> pa.Schema:

@@ -18,8 +18,9 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from tabsynth.errors import InputError, TableError, TabsynthError
+from tabsynth.files import check_names
 from tabsynth.sources.address import Address
-from tabsynth.sources.base import BATCH_ROWS, Source, as_simple, check_names, simple
+from tabsynth.sources.base import BATCH_ROWS, Source, as_simple, simple
 
 INVALID = "is no SQL that this database reads, or names a table or column that it does not have"
 UNKNOWN = "there is no such table in the database"

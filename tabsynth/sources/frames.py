@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from tabsynth.errors import TableError
-from tabsynth.sources.base import BATCH_ROWS, Source, as_simple, check_names, simple
+from tabsynth.files import check_names
+from tabsynth.sources.base import BATCH_ROWS, Source, as_simple, simple
 
 LABEL = "table"
 

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from dp_accounting import GaussianDpEvent
+from verdicts import judged
 
 from tabsynth.errors import InputError
-from tabsynth.metrics.estimate import Estimate
 from tabsynth.metrics.evidence import Evidence
-from tabsynth.policy import Verdict
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.report import build_report, json_schema
@@ -53,15 +52,6 @@ SCHEMA = Schema(
         Column("ill", "boolean", roles=("target",)),
     )
 )
-
-
-def judged(name, tier, status, value=None, reason="", **limits) -> Verdict:
-    def near(centre):
-        return Estimate(centre, centre - 0.02, centre + 0.03)
-
-    measured = (None,) * 3 if value is None else (near(value), near(0.05), near(0.6))
-    bounds = {"at_least": -math.inf, "at_most": math.inf, "counted_from": "zero"} | limits
-    return Verdict(name, tier, status, reason, *measured, **bounds, seconds=0.5)
 
 
 VERDICTS = (

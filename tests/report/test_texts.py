@@ -1,16 +1,14 @@
 """The report as Markdown and as JUnit XML: the verdicts and their numbers, and no row of any table."""
 
-import math
 import re
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
 import pytest
+from verdicts import judged
 
-from tabsynth.metrics.estimate import Estimate
 from tabsynth.metrics.evidence import Evidence
-from tabsynth.policy import Verdict
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.report import build_report
@@ -19,15 +17,6 @@ from tabsynth.schema import Column, Schema
 
 SECRET = "zq7-private-value"
 HOSTILE = "<b>a|b</b>\x00 *c*\n# d @e"
-
-
-def judged(name, tier, status, value=None, reason="", **limits) -> Verdict:
-    def near(centre):
-        return Estimate(centre, centre - 0.02, centre + 0.03)
-
-    measured = (None,) * 3 if value is None else (near(value), near(0.05), near(0.6))
-    bounds = {"at_least": -math.inf, "at_most": math.inf, "counted_from": "zero"} | limits
-    return Verdict(name, tier, status, reason, *measured, **bounds, seconds=0.5)
 
 
 VERDICTS = (
