@@ -95,12 +95,11 @@ def faults(rows: pd.Series, column: Column) -> list[str]:
     axis = axis[~np.isnan(axis)]
     if len(axis) and not (low <= axis.min() and axis.max() <= high):
         found.append("out of bounds")
-    if (
-        column.step
-        and len(axis)
-        and np.abs((axis - low) / column.step - np.round((axis - low) / column.step)).max() > 1e-4
-    ):
-        found.append("between two steps")
+    if column.step and len(axis):
+        steps = (axis - low) / column.step
+        resolution = 4 * np.spacing(np.abs([low, high]).max()) / column.step  # a float at 10^6 is not exact to 10^-10
+        if np.abs(steps - np.round(steps)).max() > max(1e-4, resolution):
+            found.append("between two steps")
     return found
 
 
