@@ -1,5 +1,6 @@
 """Rules between columns: what they say of every row, what they refuse to be, and what the door says of a broken one."""
 
+import itertools
 import sys
 from types import ModuleType
 
@@ -183,6 +184,35 @@ def test_rows_that_cannot_be_taken_do_not_stand_in_the_way_of_others():
     seen = Seen((Unique(("a",)), Unique(("b",))))
     assert seen.fresh(frame, np.array([False, True, True, True])).tolist() == [False, True, False, True]
     assert seen.fresh(pd.DataFrame({"a": [2, 3, 3], "b": [9, 5, 7]})).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("values", [3, 40, 4000])
+def test_rows_seen_in_parts_are_those_of_a_set_that_looks_at_one_row_after_another(values):
+    rng = np.random.default_rng(values)
+    rules = (Unique(("a", "b")), Unique(("b", "c")), Unique(("c",)))
+    seen, taken = Seen(rules), [set(), set(), set()]
+    for rows in (1, 0, 300, 1, 1, 90, 700, 3):
+        frame = pd.DataFrame(rng.integers(0, values, (rows, 3)), columns=list("abc")).astype("Int64")
+        frame = frame.mask(rng.random((rows, 3)) < 0.1)
+        good, slow = rng.random(rows) < 0.8, []
+        for row, may in zip(frame.astype(object).to_dict("records"), good, strict=True):
+            own = [tuple(row[name] for name in rule.columns) for rule in rules]
+            own = [(known, key) for known, key in zip(taken, own, strict=True) if not any(map(pd.isna, key))]
+            slow.append(bool(may) and not any(key in known for known, key in own))
+            for known, key in own if slow[-1] else ():
+                known.add(key)
+        assert seen.fresh(frame, good).tolist() == slow
+    assert [sum(map(len, numbers._runs)) for numbers in seen._taken] == [len(known) for known in taken]
+
+
+def test_rows_seen_take_eight_bytes_each_in_a_few_arrays():
+    seen = Seen((Unique(("a",)),))
+    for start in range(0, 30_000, 1000):
+        assert seen.fresh(pd.DataFrame({"a": np.arange(start, start + 1000)})).all()
+    (numbers,) = seen._taken
+    assert sum(run.nbytes for run in numbers._runs) == 8 * 30_000
+    assert all(len(a) > 2 * len(b) for a, b in itertools.pairwise(numbers._runs))
+    assert not seen.fresh(pd.DataFrame({"a": np.arange(30_000)})).any()
 
 
 def test_a_dependency_on_several_columns_takes_what_most_rows_say():

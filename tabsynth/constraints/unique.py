@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from tabsynth.constraints.rule import Columns, Constraint, Described, Domain, Mask, Values, listed, wrong
 
+Hashes = NDArray[np.uint64]
+Keys = tuple[Hashes, Mask]
+
 
 @dataclass(frozen=True, slots=True)
 class Unique:
@@ -56,14 +59,14 @@ class Unique:
 
 
 class Seen:
-    """The rows that were taken so far, as the rules between rows see them: 64 bits for each row and rule.
+    """The rows that were taken so far, as the rules between rows see them: 8 bytes for each row and rule.
 
     Rows that are alike are always found. That two that differ are taken for alike happens once in 10^19 pairs.
     """
 
     def __init__(self, rules: Sequence[Constraint]) -> None:
         self.rules = tuple(rule for rule in rules if isinstance(rule, Unique))
-        self._taken: list[set[int]] = [set() for _ in self.rules]
+        self._taken = [_Numbers() for _ in self.rules]
 
     def fresh(self, frame: pd.DataFrame, good: Mask | None = None) -> Mask:
         """Return which rows, taken in order, are like none before; `good` (rows,) are those that may be taken at all.
@@ -74,14 +77,41 @@ class Seen:
         if not self.rules:
             return found
         keys = [_keys(frame, rule) for rule in self.rules]
-        for row in np.flatnonzero(found):
-            own = [(taken, key[row]) for taken, (key, said) in zip(self._taken, keys, strict=True) if said[row]]
-            if any(key in taken for taken, key in own):
-                found[row] = False
-            else:
-                for taken, key in own:
-                    taken.add(key)
+        for taken, (key, said) in zip(self._taken, keys, strict=True):
+            asked = np.flatnonzero(found & said)
+            found[asked] = ~taken.holds(key[asked])
+        found &= ~_repeats(keys, found)
+        for taken, (key, said) in zip(self._taken, keys, strict=True):
+            taken.add(key[found & said])
         return found
+
+
+class _Numbers:
+    """A growing set of 64-bit numbers: a few sorted arrays, each more than twice as long as the one after it."""
+
+    def __init__(self) -> None:
+        self._runs: list[Hashes] = []
+
+    def holds(self, numbers: Hashes) -> Mask:
+        """Return which of these numbers are in the set."""
+        order = np.argsort(numbers)  # neighbours are looked up in the same part of a run
+        asked, known = numbers[order], np.zeros(len(numbers), bool)
+        for run in self._runs:
+            place = np.searchsorted(run, asked)
+            known |= run[np.minimum(place, len(run) - 1)] == asked
+        found = np.empty_like(known)
+        found[order] = known
+        return found
+
+    def add(self, numbers: Hashes) -> None:
+        """Put numbers in that are not there yet: no number is moved more often than the logarithm of their count."""
+        if not len(numbers):
+            return
+        self._runs.append(np.sort(numbers))
+        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
+            merged = np.concatenate([self._runs.pop(), self._runs.pop()])
+            merged.sort(kind="stable")  # which merges what is sorted already
+            self._runs.append(merged)
 
 
 def room(rule: Unique, columns: Mapping[str, Described], domains: Mapping[str, Domain], nullable: set[str]) -> float:
@@ -101,8 +131,25 @@ def room(rule: Unique, columns: Mapping[str, Described], domains: Mapping[str, D
     return math.prod(sizes)
 
 
-def _keys(frame: pd.DataFrame, rule: Unique) -> tuple[list[int], NDArray[np.bool_]]:
+def _keys(frame: pd.DataFrame, rule: Unique) -> Keys:
     """Return a number for each row, the same for rows that are alike, and whether the rule says anything of it."""
     own = frame[list(rule.columns)]
-    hashed = pd.util.hash_pandas_object(own, index=False).to_numpy()
-    return hashed.tolist(), np.asarray(~own.isna().to_numpy(dtype=bool).any(axis=1))
+    hashed = np.asarray(pd.util.hash_pandas_object(own, index=False), np.uint64)
+    return hashed, np.asarray(~own.isna().to_numpy(dtype=bool).any(axis=1))
+
+
+def _repeats(keys: Sequence[Keys], asked: Mask) -> Mask:
+    """Return which of the rows asked about are, for some rule, like one before them that is not itself one of these."""
+    alike = np.zeros(len(asked), bool)
+    for key, said in keys:
+        rows = np.flatnonzero(asked & said)
+        _, which, counts = np.unique(key[rows], return_inverse=True, return_counts=True)
+        alike[rows] |= counts[which] > 1
+    repeats, before = np.zeros(len(asked), bool), [set[int]() for _ in keys]
+    for row in np.flatnonzero(alike):  # a row that goes for one rule does not stand in the way for another
+        own = [(known, int(key[row])) for known, (key, said) in zip(before, keys, strict=True) if said[row]]
+        repeats[row] = any(number in known for known, number in own)
+        if not repeats[row]:
+            for known, number in own:
+                known.add(number)
+    return repeats
