@@ -189,7 +189,7 @@ class DPSGD:
         self._require_own(batch)
         self._require_bounded(batch, clipped_sum, sum_of)
         for p, total in zip(self._parameters, clipped_sum, strict=True):
-            p.grad = total.detach().clone()
+            p.grad = total.detach()
         self._batch = None
         self._steps += 1
         self._optimizer.pre_step()
@@ -269,10 +269,10 @@ class DPSGD:
 
     def _require_divided(self) -> None:
         """Raise unless the step is the noisy sum over the public expected batch, whoever set the optimizer up."""
-        for p, noisy in zip(self._parameters, self._optimizer.noisy, strict=True):
-            assert p.grad is not None
-            if not torch.allclose(p.grad * self._expected, noisy, rtol=1e-5, atol=0.0):
-                raise ConformanceError("The noisy sum was not divided by the public expected batch.")
+        divided = torch.cat([p.grad.flatten() for p in self._parameters if p.grad is not None])
+        noisy = torch.cat([each.flatten() for each in self._optimizer.noisy])
+        if divided.shape != noisy.shape or not torch.allclose(divided * self._expected, noisy, rtol=1e-5, atol=0.0):
+            raise ConformanceError("The noisy sum was not divided by the public expected batch.")
 
 
 class _NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
@@ -298,6 +298,11 @@ class _NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
         self._secret, self._why = secret, why
         self.noisy: list[Tensor] = []
         self.noise = NoiseSeen()
+
+    def accumulate(self) -> None:
+        """Take the one clipped sum of the step as it is: Opacus would copy it deeply, and nothing writes into it."""
+        for p in self.params:
+            p.summed_grad = p.grad
 
     def add_noise(self) -> None:
         """Put the summed gradient, with noise, in `p.grad`: the mechanism's answer, before anything else is done."""

@@ -8,6 +8,7 @@ can be drawn, and nothing is spent on learning which tokens belong where. `bookk
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -257,11 +258,13 @@ def clipped_sum(
 ) -> list[Tensor]:
     """Return the sum over units of clipped gradients, one tensor per parameter in the model's order.
 
-    `weights` as in `RowTransformer.losses`. `owner` (rows,) as in `clip_factors`, sorted, on the processor; at most
-    about `chunk` rows are processed at once, never splitting a unit. An infinite `max_grad_norm` gives the plain sum,
+    `weights` as in `RowTransformer.losses`. `owner` (rows,) as in `clip_factors`, sorted, on the processor; about
+    `chunk` rows are processed at once, never splitting a unit. An infinite `max_grad_norm` gives the plain sum,
     over the rows whose loss is finite.
     """
     parameters, losses = list(model.parameters()), partial(model.losses, weights=weights)
+    parts = max(1, round(len(tokens) / chunk))  # of equal size: a Poisson batch a little larger has no scrap behind it
+    chunk = max(1, math.ceil(len(tokens) / parts))
     return bookkeeping.clipped_sum(parameters, losses, (tokens, orders), max_grad_norm, owner=owner, chunk=chunk)
 
 
