@@ -14,16 +14,17 @@ from tabsynth.errors import InputError
 from tabsynth.metrics.coding import Floats
 from tabsynth.metrics.estimate import Estimate, from_influence
 from tabsynth.metrics.evidence import Evidence
-from tabsynth.metrics.prediction import Learner, Learning, Score, Task, among_repeats, one_against_rest
+from tabsynth.metrics.prediction import Learner, Learning, Score, Task, among_repeats, average_precision
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class MixingPoint:
-    """The score on the holdout at one share of synthetic rows; `rare` is that of the rarest scored class alone.
+    """The score on the holdout at one share of synthetic rows; `rare` is of the rarest scored class alone.
 
-    `rare` is None for a numeric target.
+    `rare` is an average precision, which says more of a rare class than an AUC, and another number than the overall one
+    where there are two classes. It is None for a numeric target.
     """
 
     share: float
@@ -50,8 +51,9 @@ def mixing_curve(
     """Return the score on the holdout of models trained on mixtures of the same size, one point a share.
 
     A mixture has as many rows as the smaller of the two tables, `most` at most, of which the share is drawn from the
-    synthetic rows and the rest from the training rows, anew in each of `repeats`. Scores are AUC or R², as in `tstr`;
-    the intervals cover the holdout's rows and, from two repeats on, the draw of the mixture. Raises as `tstr` does.
+    synthetic rows and the rest from the training rows, anew in each of `repeats`. Scores are AUC or R², as in `tstr`,
+    and the average precision of the rarest class; the note of each estimate names its score. The intervals cover the
+    holdout's rows and, from two repeats on, the draw of the mixture. Raises as `tstr` does.
     """
     _check.at_least("most", most, 2)
     _check.at_least("repeats", repeats, 1)
@@ -63,8 +65,9 @@ def mixing_curve(
     points = []
     for share in shares:
         found = [_scores(task, _mixture(evidence, share, size, rng), learner, rng) for _ in range(repeats)]
-        each = [_estimate([scores[part] for scores in found], task, level) for part in range(len(found[0]))]
-        points.append(MixingPoint(float(share), each[0], each[1] if len(each) > 1 else None))
+        overall, *rare = zip(*found, strict=True)
+        alone = _estimate(rare[0], task, level, "average precision") if rare else None
+        points.append(MixingPoint(float(share), _estimate(overall, task, level, task.scale()), alone))
     return tuple(points)
 
 
@@ -82,11 +85,11 @@ def _scores(task: Task, frame: pd.DataFrame, learner: Learner, rng: np.random.Ge
     if task.target.numeric:
         return [overall]
     rarest = task.scored[-1]  # classes are in the order of their frequency
-    return [overall, one_against_rest(guessed[:, rarest], task.labels(task.test) == rarest)]
+    return [overall, average_precision(guessed[:, rarest], task.labels(task.test) == rarest)]
 
 
-def _estimate(scores: Sequence[Score], task: Task, level: float) -> Estimate:
+def _estimate(scores: Sequence[Score], task: Task, level: float, note: str) -> Estimate:
     """Return the mean over repeats."""
     values = [value for value, _ in scores]
     influence: Floats = np.mean([one for _, one in scores], axis=0)
-    return from_influence(float(np.mean(values)), (influence, among_repeats(values)), level, task.range, task.scale())
+    return from_influence(float(np.mean(values)), (influence, among_repeats(values)), level, task.range, note)

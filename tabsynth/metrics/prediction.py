@@ -63,6 +63,8 @@ class Task:
         self.features = tuple(column for column in evidence.columns if column.name != name)
         if not self.features:
             raise NotApplicable("The table has no column besides the target.")
+        if evidence.train[name].nunique() < 2:
+            raise NotApplicable("The target has a single value in the training table; there is nothing to predict.")
         frame = evidence.unseen() if test is None else test
         self.tested = tested
         self.test = frame.loc[frame[name].notna()]
@@ -218,6 +220,27 @@ def one_against_rest(scores: Floats, inside: Mask) -> Score:
     influence = np.empty(len(scores))
     influence[inside], influence[~inside] = above / inside.mean(), below / (~inside).mean()
     return area, influence
+
+
+def average_precision(scores: Floats, inside: Mask) -> Score:
+    """Return the average precision of one class, and its influence at every row.
+
+    The mean, over the rows of the class, of the share of the class among all rows that score at least as high; guessing
+    scores the class's share of rows, so that unlike the AUC it is another number for either of two classes.
+
+    >>> average_precision(np.array([3.0, 2.0, 1.0]), np.array([True, False, True]))[0].__round__(3)
+    0.833
+    """
+    _, place = np.unique(scores, return_inverse=True)
+    of_class = np.bincount(place, weights=inside) / len(scores)
+    above_class = np.cumsum(of_class[::-1])[::-1]
+    above = np.cumsum((np.bincount(place) / len(scores))[::-1])[::-1]
+    precision, share = above_class / above, float(inside.mean())
+    value = float(of_class @ precision) / share
+    # a row of the class lifts the precision at its score and below, any other row lowers it
+    lifted, lowered = np.cumsum(of_class / above), np.cumsum(of_class * above_class / above**2)
+    influence = np.where(inside, (precision + lifted)[place] - value, 0.0) - lowered[place]
+    return value, influence / share
 
 
 def f1(guessed: Mask, inside: Mask) -> Score:

@@ -28,7 +28,8 @@ def test_a_fresh_sample_gives_a_flat_curve_and_a_shuffled_target_a_falling_one(s
     flat = mixing_curve(evidence, rng, shares=(0, 0.5, 1), learner="linear")
     assert [point.share for point in flat] == [0, 0.5, 1]
     assert abs(flat[0].overall.value - flat[2].overall.value) < 0.03
-    assert flat[0].rare.value > flat[0].overall.value  # the rarest class lies at the end of the axis
+    assert (flat[0].overall.note, flat[0].rare.note) == ("AUC", "average precision")
+    assert 0.5 < flat[0].rare.value < flat[0].overall.value
     falling = mixing_curve(
         replace(evidence, rows=shuffle(evidence.rows, "y")), rng, shares=(0, 0.75, 1), learner="linear"
     )
@@ -40,9 +41,18 @@ def test_a_fresh_sample_gives_a_flat_curve_and_a_shuffled_target_a_falling_one(s
 def test_synthetic_rows_without_the_rare_class_lose_it_first(rng):
     evidence = made(rng)
     without = replace(evidence, rows=evidence.rows.loc[evidence.rows["y"] != "c"])
-    first, last = mixing_curve(without, rng, shares=(0, 1), learner="forest")
-    assert last.rare.value == 0.5  # a class that was never seen gets one score everywhere
-    assert first.rare.low > 0.8
+    first, last = mixing_curve(without, rng, shares=(0, 1), repeats=1, learner="forest")
+    share = (evidence.holdout["y"] == "c").mean()
+    assert last.rare.value == pytest.approx(share)  # a class that was never seen gets one score everywhere
+    assert first.rare.low > 3 * share
+
+
+def test_of_two_classes_the_rare_one_has_a_score_of_its_own(rng):
+    evidence = made(rng)
+    tables = [table.assign(y=table["y"] == "c") for table in (evidence.train, evidence.holdout, evidence.rows)]
+    columns = (*evidence.columns[:2], Column("y", "boolean", roles=("target",)))
+    (point,) = mixing_curve(Evidence(Schema(columns), *tables), rng, shares=(1,), repeats=1, learner="linear")
+    assert point.rare.high < point.overall.value
 
 
 def test_a_numeric_target_has_no_rare_class(rng):

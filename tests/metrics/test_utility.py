@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score, r2_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, r2_score, roc_auc_score
 
 from tabsynth.errors import InputError
 from tabsynth.metrics import Evidence, NotApplicable, NotMeasured
-from tabsynth.metrics.prediction import Learning, Task, calibration_error, f1
+from tabsynth.metrics.prediction import Learning, Task, average_precision, calibration_error, f1
 from tabsynth.metrics.utility import TRTR, TRTS, TSTR, TrainOnBoth, TSTRRatio
 from tabsynth.schema import Column, Schema
 
@@ -162,6 +162,20 @@ def test_f1_is_scikit_learns_and_its_influence_is_the_jackknifes(rng):
     guesses = task.guess(task.learn(evidence.train, "training", Learning(), np.random.default_rng(1)), task.matrix)
     expected = f1_score(task.labels(task.test), guesses.argmax(axis=1), average="macro")
     assert task.judge(guesses, "f1")[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_average_precision_is_scikit_learns_and_its_influence_is_the_jackknifes(ties, rng):
+    inside = rng.random(400) < 0.1
+    scores = rng.normal(size=400) + inside
+    scores = np.round(scores) if ties else scores
+    value, influence = average_precision(scores, inside)
+    assert value == pytest.approx(average_precision_score(inside, scores))
+    left = [average_precision(np.delete(scores, i), np.delete(inside, i))[0] for i in range(400)]
+    jackknifed = -399 * (np.array(left) - value)
+    assert influence.mean() == pytest.approx(0, abs=1e-12)
+    assert np.corrcoef(influence, jackknifed)[0, 1] > 0.99
+    assert influence.std() == pytest.approx(jackknifed.std(), rel=0.05)
 
 
 def test_calibration_error_is_the_gap_of_confidence_and_right_guesses_by_bin(rng):
