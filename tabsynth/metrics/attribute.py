@@ -71,6 +71,9 @@ class AttributeInference:
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotApplicable without a secret column, NotMeasured without a holdout or with few rows to ask."""
         secrets = secret_columns(evidence, self.columns)
+        real = (evidence.train, evidence.unseen())
+        if all(frame[column.name].nunique() < 2 for column in secrets for frame in real):
+            raise NotApplicable("Every secret column has a single value in the real rows; there is nothing to guess.")
         asked = Asked(evidence, self.queries, rng)
         sizes = {column.name: asked.sizes(column) for column in secrets}
         measured = [column for column in secrets if min(sizes[column.name]) >= FEWEST]

@@ -98,6 +98,12 @@ def test_secrets_are_named_declared_or_there_are_none(fresh, rng):
         AttributeInference(columns=["age"])(bare, rng)
 
 
+def test_a_secret_of_a_single_value_is_no_question(fresh, rng):
+    tables = [table.assign(readmitted=False) for table in (fresh.train, fresh.holdout, fresh.rows)]
+    with pytest.raises(NotApplicable, match="a single value in the real rows"):
+        AttributeInference(columns=["readmitted"])(Evidence(fresh.schema, *tables), rng)
+
+
 def test_few_rows_or_no_holdout_measure_nothing(draw, fresh, rng):
     with pytest.raises(NotMeasured, match="30 holdout rows with a value"):
         AttributeInference(columns=["readmitted"])(draw(200, 100, 200), rng)
