@@ -260,11 +260,12 @@ def attack_of(name: str, values: Floats, coin: Coins) -> Attack:
         return Attack(name, 0.5, 0.0, ((0.0, 0.0), (1.0, 1.0)))
     ranks = rankdata(values)[coin]
     auc = (ranks.sum() - len(inside) * (len(inside) + 1) / 2) / (len(inside) * len(outside))
-    rates = np.linspace(0, 1, POINTS)
+    rates = np.unique([0.0, 0.01, *np.geomspace(1 / len(outside), 1, POINTS - 2)])  # as its picture: to a logarithm
     allowed = np.floor(rates * len(outside) + 1e-9).astype(int)
     cuts = np.append(outside[::-1], -np.inf)[allowed]  # `allowed` non-members lie above the cut, or fewer by ties
     found = 1 - np.searchsorted(inside, cuts, side="right") / len(inside)
-    return Attack(name, float(auc), float(found[1]), tuple(zip(rates.tolist(), found.tolist(), strict=True)))
+    at_1_percent = float(found[rates == 0.01][0])
+    return Attack(name, float(auc), at_1_percent, tuple(zip(rates.tolist(), found.tolist(), strict=True)))
 
 
 def _tail_cut(mu: float, share: float) -> float:

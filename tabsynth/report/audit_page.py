@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,6 +15,7 @@ from tabsynth.audit.result import AuditResult
 from tabsynth.privacy.budget import Budget
 from tabsynth.release import write_inside
 from tabsynth.release.provenance import generator
+from tabsynth.report.graphs import canary_group
 from tabsynth.report.page import environment
 
 HTML, JSON = "audit.html", "audit.json"
@@ -41,7 +42,7 @@ class AuditReport:
                 bounds=bounds,
                 best=bounds[0] if bounds else None,
                 made=made,
-                roc=roc_path,
+                drawn=canary_group(self.contents),
             )
         )
 
@@ -68,12 +69,3 @@ def audit_report(
         "budget": None if budget is None else {"epsilon": budget.epsilon, "delta": budget.delta},
     }
     return AuditReport(made | result.to_dict())
-
-
-def roc_path(points: Sequence[tuple[float, float]]) -> str:
-    """Return a ROC curve as an SVG path on a 100 x 100 canvas.
-
-    >>> roc_path([(0.0, 0.0), (0.5, 0.8), (1.0, 1.0)])
-    'M0 100L50 20L100 0'
-    """
-    return "M" + "L".join(f"{round(100 * x, 2):g} {round(100 - 100 * y, 2):g}" for x, y in points)

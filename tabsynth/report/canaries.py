@@ -96,6 +96,7 @@ def _section(found: Mapping[str, Any]) -> dict[str, Any]:
         "epsilon": max((bound["jointly"] for bound in bounds), default=0.0),
         "verdict": BROKEN if any(bound["exceeds"] for bound in bounds) else CONSISTENT,
         "bounds": sorted(bounds, key=lambda bound: -bound["epsilon"]),
+        "attacks": [_attack(attack) for attack in found["attacks"]],
     }
 
 
@@ -110,3 +111,12 @@ def _bound(bound: Mapping[str, Any]) -> dict[str, Any]:
         "against": against,
         "exceeds": against is not None and jointly > against,
     }
+
+
+def _attack(attack: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one attack with its ROC curve; ValueError unless every rate is a share."""
+    curve = [[float(false), float(true)] for false, true in attack["roc"]]
+    worth = {fact: float(attack[fact]) for fact in ("auc", "tpr_at_1_percent")}
+    if not curve or not all(0 <= rate <= 1 for rate in (*worth.values(), *(rate for point in curve for rate in point))):
+        raise ValueError
+    return {"name": str(attack["name"]), **worth, "roc": curve}

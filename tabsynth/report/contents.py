@@ -19,14 +19,15 @@ from tabsynth.release.gate import refusals
 from tabsynth.release.provenance import generator, plain
 from tabsynth.report.associations import associations
 from tabsynth.report.curves import not_measured
-from tabsynth.report.distributions import distribution
+from tabsynth.report.distributions import distribution, furthest
 
 FORMAT_VERSION = 1
 NOTICE = (
     "INSIDE. The numbers here were computed from private rows and are not covered by the privacy budget. "
     "Do not publish, forward or attach this report."
 )
-SAMPLE_ROWS = 10
+SAMPLE_ROWS = 5
+LETTERS = 80  # of a cell that is shown
 TIERS = ("privacy", "utility", "fidelity")
 
 
@@ -66,7 +67,7 @@ def contents(
         "canary": None if canary is None else plain(dict(canary)),
         "distributions": sorted(
             (distribution(c, evidence.train[c.name], evidence.rows[c.name]) for c in evidence.columns),
-            key=lambda found: -found["difference"],
+            key=lambda found: -furthest(found),
         ),
         "associations": associations(schema, evidence.train, evidence.rows),
         **(not_measured() if curves is None else curves),
@@ -85,6 +86,7 @@ def check_entry(verdict: Verdict) -> dict[str, Any]:
         "name": verdict.name,
         "tier": verdict.tier,
         "status": verdict.status,
+        "left_out": verdict.left_out,
         "reason": verdict.reason,
         "at_least": _finite(verdict.at_least),
         "at_most": _finite(verdict.at_most),
@@ -154,4 +156,5 @@ def _texts(rows: pd.DataFrame) -> list[list[str]]:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
-    return str(value).removesuffix(" 00:00:00") if isinstance(value, pd.Timestamp) else str(value)
+    text = str(value).removesuffix(" 00:00:00") if isinstance(value, pd.Timestamp) else str(value)
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"

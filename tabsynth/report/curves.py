@@ -33,7 +33,10 @@ NOT_DRAWN = "it was not asked for"
 
 def not_measured(why: str = NOT_DRAWN) -> dict[str, Any]:
     """Return the curves of a report that has none, and why."""
-    return {"attacks": {"why_not": why, "groups": []}, "mixing": {"why_not": why, "score": "", "points": []}}
+    return {
+        "attacks": {"why_not": why, "groups": []},
+        "mixing": {"why_not": why, "score": "", "rare_score": "", "points": []},
+    }
 
 
 def measure_curves(
@@ -45,9 +48,9 @@ def measure_curves(
 ) -> dict[str, Any]:
     """Return the ROC curves of a policy's attacks on membership and, where it asks for utility, the mixing curve.
 
-    The attacks are made anew on rows drawn anew, so that a number may differ from its check's within the interval.
-    Under the budget of a `ledger` the most that any attack could reach stands beside them. What cannot be measured is
-    missing with its reason; `progress` is called with the name of either part before it starts.
+    Attacks that the checks made on this evidence are not made again: scores are kept with it. Under the budget of a
+    `ledger` the most that any attack could reach stands beside them. What cannot be measured is missing with its
+    reason; `progress` is called with the name of either part before it starts.
     """
     attacking, mixing = rng.spawn(2)
     told = progress or (lambda _: None)
@@ -140,8 +143,10 @@ def _allowed(ledger: Ledger) -> list[list[float]]:
 
 
 def _mixing(points: Sequence[MixingPoint]) -> dict[str, Any]:
-    """Return the mixing curve with the name of its score."""
-    return {"score": points[0].overall.note, "points": [point.to_dict() for point in points]}
+    """Return the mixing curve with the names of its scores, of all rows and of the rarest class."""
+    rare = points[0].rare
+    names = {"score": points[0].overall.note, "rare_score": "" if rare is None else rare.note}
+    return {**names, "points": [point.to_dict() for point in points]}
 
 
 def _ends(estimate: Estimate | None) -> dict[str, float] | None:

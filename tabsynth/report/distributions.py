@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,14 @@ def cycles(column: Column, real: pd.Series, synthetic: pd.Series) -> list[dict[s
 
 def _cycle(name: str, labels: list[str], places: list[NDArray[np.float64]], sizes: tuple[int, int]) -> dict[str, Any]:
     counts = [np.bincount(each.astype(np.int64), minlength=len(labels)) for each in places]
-    return {"cycle": name, "labels": labels, "bins": [_pair(a, b, sizes) for a, b in zip(*counts, strict=True)]}
+    bins = [_pair(a, b, sizes) for a, b in zip(*counts, strict=True)]
+    apart = min(1.0, sum(abs(each["real"] - each["synthetic"]) for each in bins) / 2)
+    return {"cycle": name, "difference": apart, "labels": labels, "bins": bins}
+
+
+def furthest(found: Mapping[str, Any]) -> float:
+    """Return how far apart a column is in the picture of it that shows the most."""
+    return float(max([found["difference"], *(each["difference"] for each in found["cycles"])]))
 
 
 def _levels(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:

@@ -32,16 +32,38 @@ def roc_picture(group: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def canary_group(audit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a canary audit's attacks as `roc_picture` takes them, under the most that the claim allows.
+
+    An (epsilon, delta) claim allows a rate f of false alarms min(e^eps f + delta, 1 - e^-eps (1 - delta - f)) of finds.
+
+    >>> claim = {"epsilon": math.log(2), "delta": 0.0}
+    >>> group = canary_group({"claim": claim, "canaries": 400, "runs": 2, "attacks": []})
+    >>> group["others"], [round(found, 2) for rate, found in group["allowed"] if rate in (0.01, 1)]
+    (200, [0.02, 1.0])
+    """
+    epsilon, delta = audit["claim"]["epsilon"], float(audit["claim"]["delta"])
+    tries = audit["canaries"] if audit["canaries"] > 1 else audit["runs"]
+    rates = [10 ** (-power / 12) for power in range(48, -1, -1)]
+
+    def allowed(rate: float) -> float:
+        gain = math.exp(min(epsilon, 700))
+        return max(0.0, min(1.0, gain * rate + delta, 1 - (1 - delta - rate) / gain))
+
+    return {
+        "others": max(1, tries // 2),
+        "allowed": [] if epsilon is None else [(rate, allowed(rate)) for rate in rates],
+        "curves": audit["attacks"],
+    }
+
+
 def mixing_picture(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Lay the mixing curve out: the share of synthetic rows to the right, the score upwards, intervals as strokes.
 
-    `rare` is empty where there is none, and where it is the same as `overall`: with two classes, AUC knows no sides.
+    `rare`, the line of the rarest class, is empty where there is none.
     """
     rare = [point["rare"] for point in points]
-    alone = all(rare) and any(
-        abs(one["value"] - p["overall"]["value"]) > 1e-9 for one, p in zip(rare, points, strict=True)
-    )
-    lines = {"overall": [point["overall"] for point in points], "rare": rare if alone else []}
+    lines = {"overall": [point["overall"] for point in points], "rare": rare if all(rare) else []}
     low, high, step = axis([each[end] for line in lines.values() for each in line for end in ("low", "value", "high")])
 
     def height(value: float) -> float:
@@ -57,7 +79,6 @@ def mixing_picture(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         **{name: placed(line) for name, line in lines.items()},
         "ticks": [{"at": height(tick), "text": f"{tick:.6g}"} for tick in ticks],
-        "same": bool(all(rare) and not alone),
     }
 
 

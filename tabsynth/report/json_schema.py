@@ -8,6 +8,7 @@ TEXT = {"type": "string"}
 NUMBER_OR_NULL = {"type": ["number", "null"], "description": "null: infinite or absent"}
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 COUNT = {"type": "integer", "minimum": 0}
+RATES = {"type": "array", "items": {"type": "array", "items": SHARE, "minItems": 2, "maxItems": 2}}
 
 
 def json_schema() -> dict[str, Any]:
@@ -38,7 +39,7 @@ def json_schema() -> dict[str, Any]:
             "distributions": _list(_distribution()),
             "associations": _associations(),
             "attacks": _object({"why_not": TEXT, "groups": _list(_attacks())}),
-            "mixing": _object({"why_not": TEXT, "score": TEXT, "points": _list(_mixing_point())}),
+            "mixing": _object({"why_not": TEXT, "score": TEXT, "rare_score": TEXT, "points": _list(_mixing_point())}),
             "sample": _object({"columns": _list(TEXT), "synthetic": _list(_list(TEXT)), "real": _list(_list(TEXT))}),
             "generator": _or_null({"type": "object", "required": ["name", "version", "settings"]}),
             "settings": {"type": "object"},
@@ -90,6 +91,7 @@ def _check() -> dict[str, Any]:
             "name": TEXT,
             "tier": {"enum": ["fidelity", "utility", "privacy"]},
             "status": {"enum": ["passed", "failed", "not applicable"]},
+            "left_out": {"type": "boolean", "description": "it did not fit the time that was given"},
             "reason": TEXT,
             "at_least": number,
             "at_most": number,
@@ -137,6 +139,7 @@ def _canary() -> dict[str, Any]:
             "epsilon": number | {"description": "the largest lower bound of all that hold together"},
             "verdict": {"enum": ["consistent", "exceeds the claim"]},
             "bounds": _list(_object({"attack": TEXT, "method": TEXT, "assumes": TEXT} | bound)),
+            "attacks": _list(_object({"name": TEXT, "auc": SHARE, "tpr_at_1_percent": SHARE, "roc": RATES})),
         }
     )
 
@@ -154,7 +157,14 @@ def _distribution() -> dict[str, Any]:
             "ends": _list(TEXT),
             "bins": _list(_object(pair)),
             "cycles": _list(
-                _object({"cycle": {"enum": ["weekday", "hour"]}, "labels": _list(TEXT), "bins": _list(_object(pair))})
+                _object(
+                    {
+                        "cycle": {"enum": ["weekday", "hour"]},
+                        "difference": SHARE,
+                        "labels": _list(TEXT),
+                        "bins": _list(_object(pair)),
+                    }
+                )
             ),
         }
     )
@@ -162,7 +172,6 @@ def _distribution() -> dict[str, Any]:
 
 def _attacks() -> dict[str, Any]:
     """Return the schema of attacks on one group of rows; curves are pairs of false and true positive rate."""
-    rates = _list(_list(SHARE) | {"minItems": 2, "maxItems": 2})
     estimate = _or_null(_object({"value": SHARE, "low": SHARE, "high": SHARE}))
     worth = dict.fromkeys(("auc", "tpr_at_1_percent", "tpr_at_0_1_percent", "advantage"), estimate)
     return _object(
@@ -170,8 +179,8 @@ def _attacks() -> dict[str, Any]:
             "exposed": {"type": "boolean", "description": "only the most isolated tenth of the rows"},
             "members": COUNT,
             "others": COUNT,
-            "allowed": rates | {"description": "the most that the privacy budget lets any attack reach"},
-            "curves": _list(_object({"name": TEXT, **worth, "roc": rates})),
+            "allowed": RATES | {"description": "the most that the privacy budget lets any attack reach"},
+            "curves": _list(_object({"name": TEXT, **worth, "roc": RATES})),
         }
     )
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tabsynth.report.words import DESCRIPTIVE, is_of
+from tabsynth.report.glossary import is_of
+from tabsynth.report.words import DESCRIPTIVE, status
 
 MEMBERSHIP = (
     "membership_auc",
@@ -83,7 +84,9 @@ def _speaks(check: Mapping[str, Any], term: Term) -> bool:
 
 
 def _status(check: Mapping[str, Any]) -> str:
-    return "not measured" if check["estimate"] is None and check["status"] == "failed" else str(check["status"])
+    if check["estimate"] is None and check["status"] == "failed" and not check["left_out"]:
+        return "not measured"
+    return status(check)
 
 
 def _part(part: str, ledger: Mapping[str, Any] | None) -> str:

@@ -46,7 +46,8 @@ def escape(text: str) -> str:
 
 def _answer(answer: Mapping[str, str]) -> str:
     mark = MARKS.get(answer["status"], "➖")
-    return f"- {mark} **{escape(answer['question'])}** {escape(answer['words'])} ({escape(answer['count'])})"
+    said = " ".join(filter(None, (answer["words"], answer["figure"])))
+    return f"- {mark} **{escape(answer['question'])}** {escape(said)} ({escape(answer['count'])})"
 
 
 def _checks(checks: list[dict[str, Any]]) -> str:
@@ -61,6 +62,6 @@ def _checks(checks: list[dict[str, Any]]) -> str:
 def _row(check: Mapping[str, Any]) -> list[str]:
     found = words.measured(check["estimate"]) if check["estimate"] else None
     others = [words.measured(check[key])["value"] if check[key] else "" for key in ("ceiling", "baseline")]
-    verdict = f"{MARKS.get(check['status'], '➖')} {check['status']}"
+    verdict = f"{MARKS.get(check['status'], '➖')} {words.status(check)}"
     value = [found["value"], f"{found['low']} to {found['high']}"] if found else ["not measured", ""]
     return [escape(check["name"]), check["tier"], verdict, *value, *others, words.thresholds(check)]

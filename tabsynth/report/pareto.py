@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from tabsynth.report.drawing import axis
-from tabsynth.report.words import DESCRIPTIVE, is_of
+from tabsynth.report.glossary import is_of
+from tabsynth.report.words import DESCRIPTIVE
 
 PREFERRED = {
     "utility": ("tstr_ratio", "tstr", "query_error"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from tabsynth.report.glossary import figure, is_of
 
 QUESTIONS = {
     "member": "Can someone tell that I was in it?",
@@ -47,10 +49,13 @@ def headline(report: Mapping[str, Any]) -> str:
 
 def summary(report: Mapping[str, Any]) -> str:
     """Return why, in one or two sentences."""
-    statuses = [check["status"] for check in report["checks"]]
-    passed, failed = statuses.count("passed"), statuses.count("failed")
-    skipped = len(statuses) - passed - failed
+    statuses = [status(check) for check in report["checks"]]
+    passed, failed = statuses.count("passed"), sum(check["status"] == "failed" for check in report["checks"])
+    out, skipped = statuses.count("left out"), statuses.count("not applicable")
     rest = f"; {skipped} did not apply to this table" if skipped else ""
+    rest += f"; {out} did not fit the time that was given" if out else ""
+    if report["passed"] and out:
+        return f"Every check that was made held, {passed} in all{rest}. {_claim(report)}"
     if report["passed"]:
         return f"Every check that applies held, {passed} in all{rest}. {_claim(report)}"
     lost = f", {failed} failed" if failed else ""
@@ -75,8 +80,8 @@ def answers(report: Mapping[str, Any]) -> list[dict[str, str]]:
     canary = report["canary"]
     if canary is not None and canary["verdict"] != "consistent":
         words = "Yes: the canary audit found more than the budget allows, which is a fault in the synthesizer."
-        found[0] |= {"status": "failed", "words": words}
-    said = {"member": promise(report), "secret": promise(report)}
+        found[0] |= {"status": "failed", "words": words, "figure": ""}
+    said = {"member": promise(report), "secret": promise(report, of_secrets=True)}
     return [answer | {"promise": said.get(answer["key"], "")} for answer in found]
 
 
@@ -89,17 +94,19 @@ def question(check: Mapping[str, Any]) -> str:
     return "secret" if is_of(check["name"], SECRETS) else "member"
 
 
-def is_of(name: str, metrics: Sequence[str]) -> bool:
-    """Whether a check is of one of the metrics: settings that change what is asked stand behind the metric's name.
+def status(check: Mapping[str, Any]) -> str:
+    """Return what became of a check: one that a budget of time left no room for did not apply no more than it held.
 
-    >>> is_of("membership_auc_all_exposed", ("membership_auc",)), is_of("inferences", ("inference",))
-    (True, False)
+    >>> status({"status": "not applicable", "left_out": True}), status({"status": "failed", "left_out": True})
+    ('left out', 'left out: failed')
     """
-    return any(name == metric or name.startswith(f"{metric}_") for metric in metrics)
+    if not check["left_out"]:
+        return str(check["status"])
+    return "left out: failed" if check["status"] == "failed" else "left out"
 
 
-def promise(report: Mapping[str, Any]) -> str:
-    """Return what holds beyond the attacks that were tried."""
+def promise(report: Mapping[str, Any], *, of_secrets: bool = False) -> str:
+    """Return what holds beyond the attacks that were tried, on who was in the table or on what else is told of them."""
     ledger, canary = report["ledger"], report["canary"]
     if ledger is None:
         return "What other attacks would find is not bounded by anything known here."
@@ -107,12 +114,16 @@ def promise(report: Mapping[str, Any]) -> str:
         return "There is no privacy budget: nothing bounds what other attacks would find."
     if canary is not None and canary["verdict"] != "consistent":
         return "The budget that is claimed did not hold in the canary audit: it bounds nothing."
-    return f"Whatever else is tried: epsilon {number(ledger['spent']['epsilon'])} bounds it, as the ledger says."
+    bounded = f"Whatever else is tried, epsilon {number(ledger['spent']['epsilon'])} bounds"
+    if of_secrets:
+        return f"{bounded} what more can be learnt of people because they are in the table."
+    sure = next((said for said in ledger["meaning"] if said.startswith("An attacker")), "")
+    return f"{bounded} it. {sure}".rstrip()
 
 
 def spoken(check: Mapping[str, Any]) -> str:
     """Return a check's drawing as a sentence, for those who hear the page."""
-    parts = [f"{check['name']}: {check['status']}"]
+    parts = [f"{check['name']}: {status(check)}"]
     for key, name in (
         ("estimate", "synthetic rows"),
         ("ceiling", "training rows"),
@@ -187,24 +198,34 @@ def sentence(text: str) -> str:
 
 
 def _answer(key: str, checks: list[Mapping[str, Any]]) -> dict[str, str]:
-    statuses = [check["status"] for check in checks]
-    held, skipped = statuses.count("passed"), statuses.count("not applicable")
-    asked = len(statuses) - skipped
+    statuses = [status(check) for check in checks]
+    held, skipped, out = (statuses.count(each) for each in ("passed", "not applicable", "left out"))
+    asked = len(statuses) - skipped - out
     failed = [check for check in checks if check["status"] == "failed"]
     measured = [check for check in failed if check["estimate"] is not None]
     if measured:
-        status, words = "failed", UNSURE if all(map(_within, measured)) else BAD[key]
+        became, words = "failed", UNSURE if all(map(_within, measured)) else BAD[key]
     elif failed:
         names = ", ".join(check["name"] for check in failed)
-        status, words = "not applicable", f"Not measured: {names} could not be. So nobody knows."
+        became, words = "not applicable", f"Not measured: {names} could not be. So nobody knows."
     elif held:
-        status, words = "passed", GOOD[key]
+        became, words = "passed", GOOD[key]
     else:
-        why = "the checks that ask do not apply to this table" if skipped else "no check asked"
-        status, words = "not applicable", f"Not measured: {why}."
-    count = f"{held} of {asked} checks held" if asked else "no check was made"
+        became, words = "not applicable", f"Not measured: {_why_not(key, skipped, out)}."
+    count = f"{held} of {asked} check{'s' * (asked != 1)} held" if asked else "no check was made"
     count += f", {skipped} did not apply" if skipped else ""
-    return {"key": key, "question": QUESTIONS[key], "status": status, "words": words, "count": count}
+    count += f", {out} left out for time" if out else ""
+    said = {"key": key, "question": QUESTIONS[key], "status": became, "words": words, "count": count}
+    return said | {"figure": figure(key, checks)}
+
+
+def _why_not(key: str, skipped: int, out: int) -> str:
+    """Say why no check answers a question."""
+    if out:
+        return "the checks that ask did not fit the time that was given"
+    if skipped:
+        return "the checks that ask do not apply to this table"
+    return "no check asked; those of the policy thorough do" if key == "secret" else "no check asked"
 
 
 def _within(check: Mapping[str, Any]) -> bool:

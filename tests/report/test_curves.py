@@ -19,6 +19,7 @@ from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.release import read_release
 from tabsynth.report import build_report, json_schema, measure_curves
+from tabsynth.report.contents import SAMPLE_ROWS
 from tabsynth.report.curves import FPRS, rates_at
 from tabsynth.report.distributions import cycles
 from tabsynth.report.graphs import mixing_picture, roc_picture
@@ -119,7 +120,9 @@ def test_the_budget_s_curve_stands_above_guessing(fresh, ledger):
     assert exposed["allowed"] == []  # which rows are exposed is not what a budget speaks of
     nothing = measured(people(2), MATCH)[1]
     assert nothing["attacks"] == {"groups": [], "why_not": "no check of membership was asked for"}
-    assert nothing["mixing"] == {"score": "", "points": [], "why_not": "no check of utility was asked for"}
+    assert nothing["mixing"] == {"score": "", "rare_score": "", "points": []} | {
+        "why_not": "no check of utility was asked for"
+    }
 
 
 def test_the_mixing_curve_shows_what_synthetic_rows_lack(fresh):
@@ -153,7 +156,7 @@ def test_the_pages_say_what_they_lack_and_why(fresh, monkeypatch):
     text = Page(whole.html).text
     assert "Not drawn." not in text
     for said in (
-        "Random rows: 300 training, 600 holdout",
+        "Random rows: 300 training rows, 600 holdout rows",
         "The most exposed tenth",
         "of the rarest class",
         "too few rows",
@@ -178,7 +181,7 @@ def test_roc_curves_stand_where_logarithms_put_them():
     assert len(few["ticks"]) == 3
 
 
-def test_the_rare_class_is_drawn_only_where_it_differs():
+def test_the_rare_class_is_drawn_where_there_is_one():
     def point(share, overall, rare):
         return {"share": share} | {
             key: value and {"value": value, "low": value - 0.01, "high": value + 0.01}
@@ -188,10 +191,7 @@ def test_the_rare_class_is_drawn_only_where_it_differs():
     apart = mixing_picture([point(0.0, 0.9, 0.8), point(1.0, 0.7, 0.6)])
     assert [place["x"] for place in apart["rare"]] == [0, 100]
     assert apart["rare"][0]["value"] > apart["overall"][0]["value"]  # y grows downwards
-    same = mixing_picture([point(0.0, 0.9, 0.9), point(1.0, 0.7, 0.7)])
-    assert (same["rare"], same["same"]) == ([], True)
-    numeric = mixing_picture([point(0.0, 0.9, None), point(1.0, 0.7, None)])
-    assert (numeric["rare"], numeric["same"]) == ([], False)
+    assert mixing_picture([point(0.0, 0.9, None), point(1.0, 0.7, None)])["rare"] == []
 
 
 def test_weekdays_and_hours_are_those_of_the_calendar():
@@ -222,7 +222,7 @@ def test_real_rows_are_quoted_inside_and_nowhere_else(tmp_path):
     inside = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out.inside").iterdir()}
     sample = json.loads(inside["report.json"])["sample"]
     quoted = [row[0] for row in sample["real"]]
-    assert len(quoted) == 10
+    assert len(quoted) == SAMPLE_ROWS
     assert set(quoted) <= {f"{value:.10g}" for value in table["x"]}
     assert all(number in inside["report.html"] for number in quoted)
     assert not any(number in inside[name] for number in quoted for name in ("report.md", "junit.xml"))

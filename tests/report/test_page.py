@@ -89,7 +89,7 @@ def report(evidence, ledger):
 class Page(HTMLParser):
     """Every tag with its attributes, and the text of the page."""
 
-    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+    VOID = frozenset({"meta", "link", "br", "wbr", "img", "input", "hr"})
 
     def __init__(self, html: str) -> None:
         super().__init__()

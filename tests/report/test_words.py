@@ -4,14 +4,22 @@ import pytest
 
 from tabsynth.report.words import answers, question
 
-LEDGER = {"private": True, "spent": {"epsilon": 3.0, "delta": 1e-6}}
+ODDS = "An attacker who knows all else is right about it at most 62.7% of the time."
+LEDGER = {"private": True, "spent": {"epsilon": 3.0, "delta": 1e-6}, "meaning": ["Private.", ODDS]}
 
 
 def check(name, tier, status="passed", measured=True, **facts):
     estimate = {"value": 0.5, "low": 0.45, "high": 0.6} if measured else None
     plain = {"at_least": None, "at_most": 0.4, "allowed": None} | facts
     limits = {"at_least": plain["at_least"], "at_most": plain["at_most"]}
-    return {"name": name, "tier": tier, "status": status, "estimate": estimate, "limits": limits} | plain
+    return {
+        "name": name,
+        "tier": tier,
+        "status": status,
+        "left_out": False,
+        "estimate": estimate,
+        "limits": limits,
+    } | plain
 
 
 def asked(*checks, ledger=None, canary=None):
@@ -38,8 +46,8 @@ def test_a_check_answers_one_question(name, tier, key):
 
 def test_a_question_that_no_check_asks_is_not_measured():
     found = asked(check("membership_auc", "privacy"), check("dcr", "privacy"))
-    assert (found["member"]["status"], found["member"]["count"]) == ("passed", "1 of 1 checks held")
-    assert found["secret"]["words"] == "Not measured: no check asked."
+    assert (found["member"]["status"], found["member"]["count"]) == ("passed", "1 of 1 check held")
+    assert found["secret"]["words"] == "Not measured: no check asked; those of the policy thorough do."
     assert asked(check("dcr", "privacy"))["member"]["status"] == "not applicable"
 
 
@@ -71,7 +79,8 @@ def test_an_interval_that_is_too_wide_is_no_finding():
 
 def test_what_holds_beyond_the_attacks_is_said():
     assert "nothing bounds" in asked(ledger=LEDGER | {"private": False})["member"]["promise"]
-    assert "epsilon 3 bounds it" in asked(ledger=LEDGER)["secret"]["promise"]
+    assert asked(ledger=LEDGER)["member"]["promise"] == f"Whatever else is tried, epsilon 3 bounds it. {ODDS}"
+    assert "epsilon 3 bounds what more can be learnt" in asked(ledger=LEDGER)["secret"]["promise"]
     assert asked(ledger=LEDGER)["utility"]["promise"] == ""
     broken = asked(check("membership_auc", "privacy"), ledger=LEDGER, canary={"verdict": "exceeds the claim"})["member"]
     assert broken["status"] == "failed"
