@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 
 from tabsynth.drafting import HEADER, MARK, MOST_CATEGORIES, draft
+from tabsynth.drafting.candidates import Candidate
 from tabsynth.errors import TableError
+from tabsynth.files import RawTable
 from tabsynth.schema import Column, Schema
 from tabsynth.schema_file import read_schema
 from tabsynth.table import read
@@ -51,10 +54,48 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
     ),
     "timedeltas": (pd.to_timedelta([5, 7.5], unit="s"), Column("a", "duration", bounds=(5, 7.5), decimals=1)),
     "clocks": (["1:30:00", "26:00"], Column("a", "duration", bounds=(5400, 93600), decimals=0)),
+    "lengths as pandas writes them": (
+        ["0 days 00:25:58", "", "1 days 00:00:00", "-1 days +23:00:00"],
+        Column("a", "duration", bounds=(-3600, 86400), decimals=0, nullable=True),
+    ),
+    "lengths as Python and PostgreSQL write them": (
+        ["1 day, 2:00:00", "-1 day, 23:00:00", "03:00:00.5"],
+        Column("a", "duration", bounds=(-3600, 93600), decimals=1),
+    ),
+    "whole days": (
+        [f"{n} days" for n in range(12)],
+        Column("a", "duration", bounds=(0, 11 * 86400), decimals=0, unit="d"),
+    ),
+    "an option in days": (["1 day", "2 days", "1 day"], Column("a", "categorical", categories=("1 day", "2 days"))),
+    "times of day": (
+        [datetime.time(8, 30), None, datetime.time(17, 5, 1)],
+        Column("a", "duration", bounds=(30600, 61501), decimals=0, nullable=True),
+    ),
     "ISO durations": (
         ["PT1H30M", "NA"],
         Column("a", "duration", bounds=(5400, 5400), decimals=0, format="iso", nullable=True),
     ),
+    "whole minutes with seconds": (
+        ["1970-01-01 00:07:00", "1970-01-01 00:08:00"],
+        Column("a", "datetime", bounds=(420, 480), format="%Y-%m-%d %H:%M:00"),
+    ),
+    "minutes as moments": (
+        pd.to_datetime(["1970-01-01 00:07", "1970-01-01 00:08"]),
+        Column("a", "datetime", bounds=(420, 480), format="%Y-%m-%d %H:%M"),
+    ),
+    "moments with an offset": (
+        ["1970-01-01 01:00:07+01:00", "1970-01-01T00:00:09Z"],
+        Column("a", "categorical", categories=("1970-01-01 01:00:07+01:00", "1970-01-01T00:00:09Z")),
+    ),
+    "moments with offsets": (
+        ["1970-01-01T01:00:07+01:00", "1970-01-01T00:00:09Z"],
+        Column("a", "datetime", bounds=(7, 9), format="%Y-%m-%dT%H:%M:%S%z", timezone="UTC"),
+    ),
+    "numbers where there is none": (
+        [*range(30), -999, -999, 999, 999, 99],
+        Column("a", "integer", bounds=(0, 99), codes=(999, -999)),
+    ),
+    "one number far away": ([*range(30), -999], Column("a", "integer", bounds=(-999, 29))),
     "times": (
         ["1970-01-01 00:00:07", "1970-01-01 00:01:00"],
         Column("a", "datetime", bounds=(7, 60), format="%Y-%m-%d %H:%M:%S"),
@@ -71,6 +112,82 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
 @pytest.mark.parametrize(("values", "expected"), KINDS.values(), ids=KINDS)
 def test_the_narrowest_kind_that_fits(values: list[Any], expected: Column) -> None:
     assert draft(pd.DataFrame({"a": values})).schema == Schema((expected,), rows=len(values))
+
+
+def _awkward(rows: int = 60) -> pd.DataFrame:
+    """Return columns whose later rows say what the first ones did not."""
+    late = [*range(rows - 2), "refused", "0.25"]
+    days = pd.date_range("2024-01-01", periods=rows)
+    return pd.DataFrame(
+        {
+            "late word": list(map(str, late)),
+            "late decimal": [*map(str, range(rows - 1)), "0.125"],
+            "late gap": [*range(rows - 1), None],
+            "late value": [*[None] * (rows - 1), "17"],
+            "late time": [*days.strftime("%Y-%m-%d 00:00:00")[:-1], "2024-01-01 08:30:09"],
+            "late clock": days.where(np.arange(rows) < rows - 1, days + pd.Timedelta(hours=3)),
+            "late text": [*["1:30:00"] * (rows - 1), "none of it"],
+            "late repeat": [*(f"t{n}" for n in range(rows - 1)), "t0"],
+            "no repeat": [f"t{n}" for n in range(rows)],
+            "mail": [None, *(f"p{n % 30}@example.org" for n in range(rows - 1))],
+            "late stand-in": [*range(rows - 2), 9999, 9999],
+            "words": list("abc") * (rows // 3),
+            "truth": ["true"] * rows,
+        }
+    )
+
+
+@pytest.mark.parametrize("ending", ["frame", "csv", "parquet"])
+@pytest.mark.parametrize("chunk", [1, 7, 59])
+def test_how_a_table_is_cut_into_parts_makes_no_difference(tmp_path: Path, ending: str, chunk: int) -> None:
+    frame, source = _awkward(), tmp_path / f"t.{ending}"
+    if ending == "frame":
+        whole, parts = draft(frame), draft(frame, chunk=chunk)
+    else:
+        frame.to_csv(source, index=False) if ending == "csv" else frame.to_parquet(source)
+        whole, parts = draft(source), draft(source, chunk=chunk)
+    assert parts == whole
+    assert whole.schema["late word"].codes == ("refused",)
+    assert whole.schema["late decimal"].decimals == 3
+    assert whole.schema["late gap"].nullable
+    assert whole.schema["late value"].bounds == (17, 17)
+    assert whole.schema["late text"].categories == ("1:30:00", "none of it")
+    assert (whole.schema["late repeat"].roles, whole.schema["no repeat"].roles) == ((), ("identifier",))
+    assert whole.schema["mail"].roles == ("identifier",)
+    assert whole.schema["late stand-in"].codes == (9999,)
+    assert whole.schema["late clock"].step == (60.0 if ending == "frame" else whole.schema["late clock"].step)
+
+
+def test_a_large_table_is_never_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"a": np.arange(5000) % 90, "b": [f"t{n % 9}" for n in range(5000)]})
+    taken: list[int] = []
+    original = Candidate.take
+
+    def take(self: Candidate, raw: RawTable) -> bool:
+        taken.append(raw.columns.num_rows)
+        return original(self, raw)
+
+    monkeypatch.setattr(Candidate, "take", take)
+    drafted = draft(frame, chunk=500)
+    assert drafted.schema.rows == 5000
+    assert max(taken) == 500
+
+
+def test_drafts_with_stand_ins_and_pandas_lengths_read_their_table_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "stay": pd.to_timedelta(rng.integers(0, 90_000, 200), unit="s"),
+            "score": np.where(rng.random(200) < 0.1, -999, rng.integers(0, 80, 200)),
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    schema = draft(tmp_path / "t.csv").schema
+    assert (schema["stay"].kind, schema["score"].codes) == ("duration", (-999,))
+    private = read(tmp_path / "t.csv", schema).private
+    assert (private["stay"] == frame["stay"]).all()
+    assert (private["score"] == frame["score"]).all()
+    assert draft(frame).kinds()["score"] == Column("score", "integer", nullable=None)
 
 
 def _people(rows: int = 40) -> pd.DataFrame:
@@ -151,6 +268,7 @@ def test_too_many_categories_are_left_to_be_declared() -> None:
         (pd.DataFrame({"a": [1]}), "at least two rows"),
         (pd.DataFrame({"a": []}), "at least two rows"),
         (pd.DataFrame({"a": [1, 2], "empty": [None, None]}), "column 'empty': every value is missing"),
+        (pd.DataFrame({"a": [1.5, float("inf")]}), "column 'a': a value is infinite"),
         (pd.DataFrame({"a": [["Zebedee"], ["x"]]}), "column 'a': its kind cannot be told"),
     ],
 )

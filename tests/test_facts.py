@@ -49,15 +49,9 @@ CHECKPOINT = "the checkpoint of a fit"
 SITES: dict[str, dict[str, str]] = {
     "cli_given.py": {"cells_of: read_raw": GIVEN},
     "conversion.py": {"convert: raw": RULES},
-    "drafting.py": {
-        "draft: raw": DRAFTED,
-        "_draft_column: raw": DRAFTED,
-        "_is_truth: raw": DRAFTED,
-        "_duration_form: raw": DRAFTED,
-        "_moments: raw": DRAFTED,
-        "_words_among_numbers: raw": DRAFTED,
-        "_candidates: raw": DRAFTED,
-    },
+    "drafting/candidates.py": {"Candidate.take: raw": DRAFTED},
+    "drafting/draft.py": {"_reading: raw": DRAFTED, "_Telling.take: raw": DRAFTED},
+    "drafting/facts.py": {"Facts.take: private": DRAFTED},
     "encoding/partial.py": {"partial_rows: read_raw": GIVEN, "partial_rows: raw": GIVEN},
     "pii.py": {"personal_columns: private": LOOKS},
     "fitting.py": {"warn_of_personal: table.private": LOOKS, "open_checkpoint: intake.table.private": CHECKPOINT},
@@ -133,6 +127,7 @@ SITES: dict[str, dict[str, str]] = {
         "_Training.run: self.private": GRADIENTS,
         "_Training.step: private": GRADIENTS,
     },
+    "synthesizers/starting.py": {"measured_start: private": PAIRS},
     "synthesizers/text_rows.py": {
         "Text.fit: table.private": GRADIENTS,
         "_Training.__init__: private": GRADIENTS,

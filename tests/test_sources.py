@@ -91,6 +91,24 @@ def test_polars_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {batch.schema.field("city").type for batch in open_source(frame).batches()} == {pa.string()}
 
 
+def test_intervals_are_durations(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "stays.db"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE stays AS SELECT INTERVAL (n) DAY + INTERVAL (90 * n) SECOND AS stay FROM range(3) t(n)"
+        )
+        connection.execute("INSERT INTO stays VALUES (NULL)")
+        connection.execute("CREATE TABLE ages AS SELECT INTERVAL 14 MONTH AS age")
+    address = f"duckdb:///{path}?table="
+    assert [stay for (stay,) in rows_of(address + "stays")] == [
+        *(datetime.timedelta(days=n, seconds=90 * n) for n in range(3)),
+        None,
+    ]
+    with pytest.raises(TableError, match=r"table 'ages': column 'age': an interval counts months"):
+        list(open_source(address + "ages").batches())
+
+
 @pytest.mark.parametrize("given", [5, None, {"a": [1]}, [1, 2]])
 def test_what_is_no_table_is_refused(given: Any) -> None:
     with pytest.raises(InputError, match="must be a path or a frame of pandas, polars or pyarrow; got"):

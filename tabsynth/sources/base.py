@@ -6,10 +6,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tabsynth.errors import TableError
+
 BATCH_ROWS = 1 << 16  # rows of a batch, at most: some MB of a wide table
+INTERVAL = pa.month_day_nano_interval()
+PARTS = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])  # of each value, as Arrow lays it out
 
 
 class Source(ABC):
@@ -55,9 +60,17 @@ def simple(schema: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(field.name, _simple_type(field.type)) for field in schema])
 
 
-def as_simple(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch in the types of `schema`, its columns in that order; raise Arrow's errors where it cannot be."""
-    columns = [_cast(batch.column(field.name), field.type) for field in schema]
+def as_simple(batch: pa.RecordBatch, schema: pa.Schema, label: str = "table") -> pa.RecordBatch:
+    """Return a batch in the types of `schema`, its columns in that order; raise Arrow's errors where it cannot be.
+
+    Intervals become durations of days of 24 hours; raises TableError, naming `label` and the column, for months.
+    """
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        if column.type == INTERVAL:
+            column = _lengths(column, f"{label}: column {field.name!r}")
+        columns.append(_cast(column, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -67,7 +80,17 @@ def _simple_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         value = _simple_type(kind.value_type)
         return pa.dictionary(pa.int32(), value) if value == pa.string() else value
-    return kind
+    return pa.duration("us") if kind == INTERVAL else kind
+
+
+def _lengths(column: pa.Array, where: str) -> pa.Array:
+    """Return intervals of months, days and nanoseconds as durations, where there are no months."""
+    parts = np.frombuffer(column.buffers()[1], PARTS, len(column), column.offset * PARTS.itemsize)
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    if (parts["months"][there] != 0).any():
+        raise TableError(f"{where}: an interval counts months or years, which have no fixed length.")
+    lengths = parts["days"].astype(np.int64) * 86_400_000_000 + parts["nanoseconds"] // 1000
+    return pa.array(lengths, pa.duration("us"), mask=~there)
 
 
 def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -53,7 +53,7 @@ class DuckDB(Source):
             read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
             with closing(read(BATCH_ROWS)) as reader:
                 for batch in reader:
-                    yield as_simple(batch, self.schema)
+                    yield as_simple(batch, self.schema, self.label)
 
     def _described(self, connection: Any, query: str) -> pa.Schema | None:
         """Return the columns of a query's rows; None when the query cannot be run."""

@@ -32,7 +32,7 @@ class Folder(Source):
             for batch in open_raw(part).batches():
                 if simple(batch.schema) != self.schema:
                     raise TableError(f"{self.label}: its Parquet files have columns of different types.")
-                yield as_simple(batch, self.schema)
+                yield as_simple(batch, self.schema, self.label)
 
     def digest(self) -> bytes:
         """Return the digest of the files' bytes in the order of their names, without reading them as tables."""

@@ -27,7 +27,7 @@ class InMemory(Source):
         """Cut the table into batches."""
         for batch in self._table.to_batches(max_chunksize=BATCH_ROWS):
             try:
-                yield as_simple(batch, self.schema)
+                yield as_simple(batch, self.schema, self.label)
             except (pa.ArrowException, UnicodeDecodeError):
                 raise TableError(f"{self.label}: not a readable table.") from None
 

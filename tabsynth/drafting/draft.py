@@ -1,0 +1,125 @@
+"""The draft itself: every column told part by part, in as few readings of the table as its kinds take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from tabsynth.drafting.candidates import Candidate, candidates
+from tabsynth.errors import TableError
+from tabsynth.files import CHUNK, RawSource, RawTable, chunks
+from tabsynth.schema import Column, Schema
+from tabsynth.sources import Readable, open_source
+
+MARK = "# read from data: keeping this line publishes it"
+HEADER = """\
+# Drafted by reading the table itself. Everything in a schema is public: each marked line tells readers of a release
+# something about the private rows. Replace what should not be known by facts of your own (a codebook, a form's limits)
+# or delete the line and let discovery pay for it (--discover).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A schema read from data in full; writing it down as it stands publishes every fact in it."""
+
+    schema: Schema
+
+    def to_yaml(self) -> str:
+        """Return the schema as YAML, every line marked that was read from data."""
+        lines = [HEADER + f"rows: {self.schema.rows}  {MARK}", "columns:"]
+        for column in self.schema:
+            for place, (fact, value) in enumerate(column.to_dict().items()):
+                written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+                text = written.removesuffix("\n").removesuffix("...").rstrip("\n")
+                lines.append(f"{'    ' if place else '  - '}{fact}: {text}  {MARK}")
+        return "\n".join(lines) + "\n"
+
+    def kinds(self) -> Schema:
+        """Return names and kinds alone, which are then published; every domain is left to discovery."""
+        return Schema(tuple(map(_bare, self.schema)))
+
+
+def _bare(column: Column) -> Column:
+    """Return a column without what the data say of it; words among numbers are said by nothing but the data."""
+    if any(isinstance(code, str) for code in column.codes or ()):
+        return Column(column.name, "categorical", roles=column.roles, nullable=None)
+    cycle: Any = "week" if column.kind == "datetime" else None  # not only where the data span some
+    return replace(column, nullable=None, categories=None, bounds=None, decimals=None, codes=None, cycle=cycle)
+
+
+def draft(source: Readable, *, delimiter: str = ",", chunk: int = CHUNK) -> Draft:
+    """Draft a schema by reading every value of a table; raise TableError naming what cannot be told.
+
+    The table is read about `chunk` rows at a time, and once more where a later part shows that a column is not of the
+    kind that it seemed to be. How many rows a part has makes no difference to the draft. What is kept meanwhile are
+    the facts found so far, and 8 bytes a row for a column of text that never repeats.
+
+    >>> import pandas as pd
+    >>> people = pd.DataFrame({"age": [31, 40], "city": ["Ulm", "Bonn"]})
+    >>> [(column.name, column.kind) for column in draft(people).schema]
+    [('age', 'integer'), ('city', 'categorical')]
+    """
+    opened = open_source(source, delimiter=delimiter)
+    told: dict[str, Column] = {}
+    asked: dict[str, _Telling] = {}
+    rows = 0
+    while len(told) < len(opened.names):
+        rows = _reading(opened, asked, chunk)
+        told |= {name: column for name, telling in asked.items() if (column := telling.column()) is not None}
+        asked = {name: _Telling(one.label, name, one.left) for name, one in asked.items() if name not in told}
+    return Draft(Schema(tuple(told[name] for name in opened.names), rows=rows))
+
+
+def _reading(source: RawSource, asked: dict[str, _Telling], chunk: int) -> int:
+    """Read the table once for the columns asked for, for all of them when none is; return its number of rows."""
+    rows, first = 0, not asked
+    for place, raw in enumerate(chunks(source, chunk)):
+        rows += raw.columns.num_rows
+        if place == 0 and first:
+            kinds = {name: candidates(name, raw.columns.column(name).type) for name in source.names}
+            asked.update({name: _Telling(raw.label, name, left) for name, left in kinds.items()})
+        for telling in asked.values():
+            telling.take(raw)
+    if rows < 2:
+        raise TableError(f"{source.label}: at least two rows are needed to draft a schema.")
+    return rows
+
+
+@dataclass(slots=True)
+class _Telling:
+    """One column on the way to its kind; `left` are those that it may be, the narrowest first."""
+
+    label: str
+    name: str
+    left: list[Candidate]
+    again: bool = False  # whether the first of them has not seen the values that were already read
+
+    def take(self, raw: RawTable) -> None:
+        """Hold the next part against the first kind, and against the next ones where it does not fit."""
+        while not self.again and not self.left[0].take(raw):
+            self._give_up()
+
+    def column(self) -> Column | None:
+        """Return the column with the domain that its values span; None when the table must be read again."""
+        if self.again:
+            return None
+        facts = self.left[0].facts
+        if not facts.present:
+            raise TableError(f"{self.label}: column {self.name!r}: every value is missing; drop it or declare it.")
+        column = self.left[0].column()
+        if column is None:
+            self._give_up()
+        return column
+
+    def _give_up(self) -> None:
+        """Go on to the next kind, which takes no notice of values that were missing."""
+        last = self.left.pop(0)
+        if not self.left:
+            if last.kind == "float" and last.refused is not None:  # numbers by their type: what is wrong is known
+                raise last.refused
+            raise TableError(f"{self.label}: column {self.name!r}: its kind cannot be told; declare it by hand.")
+        self.again = last.facts.present
+        self.left[0].facts.gaps |= last.facts.gaps and not self.again
