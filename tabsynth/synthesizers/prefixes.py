@@ -33,6 +33,13 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self.before)
 
+    def some_rows(self) -> Tensor:
+        """Return one row of each prefix, (prefixes,)."""
+        rows = torch.arange(len(self.of_row))
+        return (
+            rows if len(self) == len(rows) else torch.empty(len(self), dtype=rows.dtype).scatter_(0, self.of_row, rows)
+        )
+
     def grow(self, tokens: Tensor, size: int) -> None:
         """Let every row go on with its token of `size`; `parent` (prefixes,) then says which prefix each one was."""
         rows = len(tokens)

@@ -29,7 +29,6 @@ from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.marginals import Marginal, one_way
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
@@ -37,6 +36,7 @@ from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.prefixes import blocks_of
 from tabsynth.synthesizers.rows_given import Given
+from tabsynth.synthesizers.starting import Ties, measured_start
 from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
 from tabsynth.synthesizers.transformer import RowTransformer, Steps, clipped_sum
 from tabsynth.table import Table
@@ -191,7 +191,10 @@ class RowsSampler(Sampler):
     def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
         """Return the sampler with these weights."""
         settings = Rows(**values)
-        model = settings.untrained(Encoder(schema).sizes)  # its random weights are overwritten
+        encoder = Encoder(schema)
+        target, table = _target(schema, encoder), arrays.get("ties.table")
+        ties = None if table is None or target is None else Ties(torch.tensor(table), target, encoder.sizes)
+        model = settings.untrained(encoder.sizes, ties=ties)  # its random weights are overwritten
         model.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
         return cls(schema, settings, model)
 
@@ -206,9 +209,10 @@ class Rows:
     `free_average` and `free_bins`. `shuffled` is the share of rows that are trained on in an order of their own; the
     others are read in `order`, in which rows are sampled too: the columns with the fewest tokens first ("fewest"),
     where many rows begin alike and sampling is fast, the same with the target last ("target"), or that of the "schema".
-    `target_weight` is what a token of the target counts beside others in training. `discovery` and `one_way` split the
-    budget; training takes the rest. `device` is where it runs: "auto" (a GPU when there is one), "cpu", "cuda" or
-    "cuda:0".
+    `target_weight` is what a token of the target counts beside others in training. `discovery`, `one_way` and, where a
+    target of few classes is declared, `with_target` split the budget; training takes the rest. The last of them pays
+    for counts of every column by class of the target, which training then starts from. `device` is where it runs:
+    "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -232,6 +236,7 @@ class Rows:
     free_bins: int = 256
     discovery: float = 0.10
     one_way: float = 0.05
+    with_target: float = 0.15
     seed: int = 0
     device: str = "auto"
 
@@ -242,7 +247,7 @@ class Rows:
         """Check every setting before a row is read."""
         for name in ("rate", "max_grad_norm", "epochs", "free_rate", "discovery", "one_way", "target_weight"):
             _check.positive(name, getattr(self, name))
-        for name in ("average", "free_average", "shuffled"):
+        for name in ("average", "free_average", "shuffled", "with_target"):
             _check.within(name, getattr(self, name), 0, 1)
         given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
         for name in ("steps", *given, "width", "depth", "heads", "bins", "free_bins"):
@@ -252,11 +257,11 @@ class Rows:
         pick(self.device)
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
-        if self.discovery + self.one_way >= 1:
-            raise InputError("discovery and one_way must sum to less than 1, for training takes the rest.")
+        if self.discovery + self.one_way + self.with_target >= 1:
+            raise InputError("discovery, one_way and with_target must sum to less than 1, for training takes the rest.")
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
-        """Discover, measure one-way marginals, train; see `Synthesizer.fit`.
+        """Discover, measure marginals, train; see `Synthesizer.fit`.
 
         Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
         InputError when `batch` is larger than that number.
@@ -269,13 +274,14 @@ class Rows:
         known = discover(table, ledger, secret, share=self.discovery, bins=most)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
-        unit = table.schema.unit.rows
-        ones = one_way(
-            tokens, encoder.sizes, encoder.names, share=self.one_way, rows_per_unit=unit, ledger=ledger, secret=secret
+        target, unit = _target(known.schema, encoder), table.schema.unit.rows
+        shares = (self.one_way, self.with_target if noisy else 0.0)
+        start, ties = measured_start(
+            tokens, encoder, target, known.rows, shares=shares, rows_per_unit=unit, ledger=ledger, secret=secret
         )
         bins = [codec.values if codec.column.ordered else codec.bins for codec in encoder.codecs]
-        model = self.untrained(encoder.sizes, bins, [_start(one, known.rows) for one in ones])
-        training = _Training(self, model, _target(known.schema, encoder), private=noisy)
+        model = self.untrained(encoder.sizes, bins, start, ties)
+        training = _Training(self, model, target, private=noisy)
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
         dpsgd.finish()
@@ -301,12 +307,17 @@ class Rows:
         return tuple(places if self.order == "schema" else sorted(places, key=lambda at: (at == last, sizes[at])))
 
     def untrained(
-        self, sizes: Sequence[int], bins: Sequence[int] = (), one_way: Sequence[Tensor] | None = None
+        self,
+        sizes: Sequence[int],
+        bins: Sequence[int] = (),
+        one_way: Sequence[Tensor] | None = None,
+        ties: Ties | None = None,
     ) -> RowTransformer:
         """Return the transformer before training, see `RowTransformer.smooth`; nobody's random state is used."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = RowTransformer(sizes, width=self.width, depth=self.depth, heads=self.heads, one_way=one_way)
+            shape = {"width": self.width, "depth": self.depth, "heads": self.heads}
+            model = RowTransformer(sizes, **shape, one_way=one_way, ties=ties)
             model.smooth(bins)
             return model
 
@@ -382,9 +393,3 @@ class _Training:
 def _target(schema: Schema, encoder: Encoder) -> int | None:
     """Return the place of the column to predict, if one was declared."""
     return encoder.names.index(schema.target) if schema.target in encoder.names else None
-
-
-def _start(marginal: Marginal, rows: float) -> Tensor:
-    """Return the distribution that a column's output starts from: no token is ruled out."""
-    shares = torch.as_tensor(marginal.probabilities(), dtype=torch.float32).clamp_min(0.1 / max(rows, 1.0))
-    return shares / shares.sum()

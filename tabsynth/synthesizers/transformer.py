@@ -20,6 +20,7 @@ from tabsynth.privacy.clipping import chunks
 from tabsynth.synthesizers import bookkeeping
 from tabsynth.synthesizers.bookkeeping import Tape, Untaped
 from tabsynth.synthesizers.prefixes import Prefixes, attend, pick
+from tabsynth.synthesizers.starting import Ties
 
 CHUNK = 256  # rows whose gradients are found together
 PART = 512  # prefixes that go through all blocks together: what they need stays in the processor's cache
@@ -73,7 +74,8 @@ class Block(nn.Module):
 class RowTransformer(nn.Module):
     """Tokens (rows, columns) and orders (rows, columns) -> the negative log-likelihood of each row.
 
-    `sizes` holds the number of tokens of each column; `one_way`, if given, what its distribution starts from.
+    `sizes` holds the number of tokens of each column; `one_way`, if given, what its distribution starts from, and
+    `ties` what the target and the other columns start with of one another.
 
     >>> model = RowTransformer((2, 3), width=8, depth=1, heads=2)
     >>> model.losses(torch.tensor([[1, 2]]), torch.tensor([[0, 1]])).shape
@@ -83,10 +85,17 @@ class RowTransformer(nn.Module):
     starts: Tensor
 
     def __init__(
-        self, sizes: Sequence[int], *, width: int, depth: int, heads: int, one_way: Sequence[Tensor] | None = None
+        self,
+        sizes: Sequence[int],
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        one_way: Sequence[Tensor] | None = None,
+        ties: Ties | None = None,
     ) -> None:
         super().__init__()
-        self.sizes, self.width, self.heads = tuple(sizes), width, heads
+        self.sizes, self.width, self.heads, self.ties = tuple(sizes), width, heads, ties
         self.register_buffer("starts", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
         self.cells = nn.Embedding(sum(sizes) + 1, width)  # the last one stands before every row
         self.asked = nn.Embedding(len(sizes), width)
@@ -134,8 +143,11 @@ class RowTransformer(nn.Module):
         place = orders.argsort(1)  # of each column in its row's order
         x = _normal(x).gather(1, place[:, :, None].expand(-1, -1, self.width))
         total = x.new_zeros(len(x))
+        tied = self.ties.along(tokens, place) if self.ties else None
         for column, output in enumerate(self.outputs):
             logits = tape.through(output, x[:, column])
+            if tied:
+                logits = logits + tied[column]
             own = functional.cross_entropy(logits, tokens[:, column], reduction="none")
             total = total + (own if weights is None else weights[column] * own)
         return total
@@ -163,12 +175,15 @@ class RowTransformer(nn.Module):
         prefixes, steps = Prefixes(rows), steps or Steps(self, rows)
         steps.clear()
         last: int | None = None
-        for column in order:
+        for done, column in enumerate(order):
             x = steps.take(prefixes, last, column)
             if given and column in given:
                 tokens[:, column] = given[column]
             else:
                 logits = self.outputs[column](_normal(x))
+                if self.ties:
+                    begun = tokens[prefixes.some_rows()][:, list(order[:done])]
+                    logits = self._tied(logits, begun, order[:done], column)
                 if temperature != 1:
                     logits = logits / temperature
                 if wishes and column in wishes:
@@ -191,8 +206,12 @@ class RowTransformer(nn.Module):
         x = self.cells(before) + self.asked.weight[[*columns, asked]]
         for block in self.blocks:
             x = block(x, Untaped())
-        logits: Tensor = self.outputs[asked](_normal(x[:, -1]))
-        return logits
+        return self._tied(self.outputs[asked](_normal(x[:, -1])), tokens, columns, asked)
+
+    def _tied(self, logits: Tensor, tokens: Tensor, columns: Sequence[int], asked: int) -> Tensor:
+        """Return a column's logits after prefixes of tokens (prefixes, columns), with what the ties add."""
+        tied = self.ties.after(tokens, columns, asked) if self.ties else None
+        return logits if tied is None else logits + tied
 
     def inputs(self, before: int | None, asked: int) -> Tensor:
         """Return the inputs at a step that asks for a column, (tokens of the column before, width); before all: one."""
