@@ -30,6 +30,8 @@ def choose(schema: Schema, *, budgeted: bool) -> Choice:
     >>> choose(people, budgeted=True).name, choose(people, budgeted=False).name
     ('marginals', 'rows')
     """
+    if schema.texts:
+        return Choice("text", f"column {schema.texts[0].name!r} is free text, which no other family can hold")
     if budgeted:
         return Choice("marginals", "under a budget it came closest on every table, and in seconds")
     if schema.rows is None:

@@ -22,6 +22,7 @@ from tabsynth.schema import Column, Kind
 
 __all__ = ["convert", "from_axis", "to_axis"]
 
+NO_SIGN = r"[\x00-\x09\x0b-\x1f\x7f-\x9f\pZ]"  # controls and spaces of any width, but for the line feed
 LONGEST = 2.0**53 / 1e6  # seconds that are exact to the microsecond
 TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
@@ -137,6 +138,13 @@ def _duration(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...])
     return _from_seconds(seconds[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)], column)
 
 
+def _free_text(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> pd.Series:
+    """Read texts: lines end in a line feed, every other control and wide or narrow space is a plain space."""
+    lines = pc.replace_substring(pc.replace_substring(_text(values), "\r\n", "\n"), "\r", "\n")
+    text = pc.utf8_trim_whitespace(pc.replace_substring_regex(lines, NO_SIGN, " "))
+    return pd.Series(_without_missing(text, missing).to_pandas(), dtype="str")
+
+
 def _from_seconds(seconds: NDArray[np.float64], column: Column) -> pd.Series:
     if np.nanmax(np.abs(seconds), initial=0.0) > LONGEST:
         raise _BrokenRule("a value is longer than durations are exact (285 years)")
@@ -150,6 +158,7 @@ CONVERT: dict[Kind, Callable[[pa.ChunkedArray, Column, tuple[str, ...]], pd.Seri
     "float": _float,
     "datetime": _datetime,
     "duration": _duration,
+    "text": _free_text,
 }
 
 
@@ -195,6 +204,8 @@ def _check_domain(series: pd.Series, column: Column) -> None:
         raise _BrokenRule("a value is missing, and the column is declared not nullable")
     if column.categories is not None and len(series.cat.categories) > len(column.categories):
         raise _BrokenRule("a value is not among the declared categories")
+    if column.free_text and column.max_length is not None and (series.str.len() > column.max_length).any():
+        raise _BrokenRule(f"a text is longer than max_length, {column.max_length} characters")
     if column.bounds is not None:
         axis = to_axis(series, column)
         low, high = column.bounds

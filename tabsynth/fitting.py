@@ -20,7 +20,8 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Progress, Sampler, Synthesizer, silent
-from tabsynth.synthesizers.model import Model, fit, settings_of
+from tabsynth.synthesizers.language_model import require_extra
+from tabsynth.synthesizers.model import Model, fit, require_texts, settings_of
 from tabsynth.table import Table, digest
 
 AUTO = "auto"  # as a model's name: whichever `choice.choose` says
@@ -106,11 +107,15 @@ class Auto:
 def settle(synthesizer: Synthesizer, intake: Intake, *, budgeted: bool) -> tuple[Synthesizer, Intake]:
     """Return the family that `auto` stands for, and the intake with a note of it; anything else as it is.
 
-    Public facts alone decide, so this comes before a ledger is opened.
+    Public facts alone decide, so this comes before a ledger is opened. Raises SchemaError when a column is free text
+    and the synthesizer cannot hold it, ModelError when it can and the package that it needs is not there.
     """
     if not isinstance(synthesizer, Auto):
+        require_texts(synthesizer, intake.table.schema)
         return synthesizer, intake
     choice = choose(intake.table.schema, budgeted=budgeted)
+    if intake.table.schema.texts:
+        require_extra(0)
     note = f"auto chose the model {choice.name}, because {choice.why}."
     return make_synthesizer(choice.name, synthesizer.seed), replace(intake, notes=(*intake.notes, note))
 

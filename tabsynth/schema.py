@@ -64,6 +64,8 @@ class Schema:
                 raise SchemaError(f"Only one column may have the role {role!r}; got {', '.join(holders)}.")
         if not self.modelled:
             raise SchemaError("A schema needs at least one column that is neither an identifier nor a group.")
+        if all(column.free_text for column in self.modelled):
+            raise SchemaError("A schema needs at least one modelled column that is not free text.")
         if self.target is not None and not self[self.target].modelled:
             raise SchemaError(f"Column {self.target!r}: a target cannot be an identifier or a group.")
         if self.rows is not None and self.rows < 1:
@@ -90,6 +92,16 @@ class Schema:
     def modelled(self) -> tuple[Column, ...]:
         """The columns a synthesizer learns, in order."""
         return tuple(column for column in self.columns if column.modelled)
+
+    @property
+    def texts(self) -> tuple[Column, ...]:
+        """The modelled columns of free text, in order."""
+        return tuple(column for column in self.columns if column.free_text)
+
+    @property
+    def tabular(self) -> tuple[Column, ...]:
+        """The modelled columns that are not free text, in order."""
+        return tuple(column for column in self.columns if column.modelled and not column.free_text)
 
     @property
     def target(self) -> str | None:

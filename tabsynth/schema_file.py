@@ -70,6 +70,7 @@ def json_schema() -> dict[str, Any]:
             "locale": {"type": "string"},
             "unique": {"type": "boolean"},
             "rhythm": {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 7},
+            "max_length": {"type": "integer", "minimum": 1},
         },
     }
     return {

@@ -154,6 +154,8 @@ def _described(column: Column, version: str) -> dict[str, Any]:
         return {"sdtype": "id"}
     if column.kind == "duration" and column.unit is None:
         return {"sdtype": "unknown"}  # SDV has no kind for texts such as 1:30:00
+    if column.kind == "text":
+        return {"sdtype": "unknown", "pii": False}  # nor for sentences
     numbers = ("integer", "float", "duration")
     described: dict[str, Any] = {"sdtype": "numerical" if column.kind in numbers else column.kind}
     if column.kind == "datetime":

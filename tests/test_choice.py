@@ -1,13 +1,15 @@
 """`auto` is settled by public facts, before a ledger is opened, and leaves the name of what it chose."""
 
 import json
+import sys
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from tabsynth import Ledger, TabularSynthesizer, choice, datasets
 from tabsynth.choice import FEWEST_ROWS, MOST_CELLS, choose
-from tabsynth.errors import InputError
+from tabsynth.errors import InputError, ModelError, SchemaError
 from tabsynth.fitting import Auto, make_synthesizer
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
@@ -38,6 +40,17 @@ def test_the_rule(rows, budgeted, name):
 def test_identifiers_and_groups_are_no_columns_to_learn():
     wide = Schema((*TWO.columns, Column("key", "categorical", roles=("identifier",))), rows=MOST_CELLS // 2)
     assert choose(wide, budgeted=False).name == "rows"
+
+
+def test_free_text_leaves_one_family(monkeypatch):
+    noted = replace(TWO, columns=(*TWO.columns, Column("note", "text")), rows=MOST_CELLS)
+    assert {choose(noted, budgeted=budgeted).name for budgeted in (True, False)} == {"text"}
+    frame = pd.DataFrame({"age": [1, 2], "ill": [True, False], "note": ["a", "b"]})
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match=r"needs the package 'transformers': pip install 'tabsynth\[llm\]'"):
+        TabularSynthesizer("auto", schema=noted).fit(frame)
+    with pytest.raises(SchemaError, match=r"Column 'note' is free text, which the synthesizer 'marginals' cannot hold"):
+        TabularSynthesizer(schema=noted).fit(frame)
 
 
 def test_a_fit_carries_the_name_and_the_reason(monkeypatch):

@@ -166,7 +166,9 @@ def test_a_hand_written_file_needs_little(tmp_path):
 
 WRONG_COLUMNS = {
     "no kind": ({}, "Column 'bad': kind is missing; one of categorical, boolean, integer, float, datetime"),
-    "unknown kind": ({"kind": "text"}, "Column 'bad': kind must be one of categorical"),
+    "length of a number": ({"kind": "float", "max_length": 3}, "'bad': max_length belongs to a text column"),
+    "unit of text": ({"kind": "text", "role": "group"}, "'bad': free text is neither a target nor a group"),
+    "unknown kind": ({"kind": "prose"}, "Column 'bad': kind must be one of categorical"),
     "unknown entry": ({"kind": "float", "range": [0, 1]}, "Column 'bad': unknown entry 'range'; known: bins, bounds"),
     "unknown role": ({"kind": "float", "role": "label"}, "Column 'bad': role must be one of target, sensitive"),
     "role of another type": ({"kind": "float", "role": 3}, "Column 'bad': role"),
@@ -392,6 +394,7 @@ def test_the_published_json_schema_is_the_one_in_force():
 def test_the_json_schema_is_a_json_schema_and_refuses():
     jsonschema.Draft202012Validator.check_schema(json_schema())
     jsonschema.validate(PEOPLE.to_dict(), json_schema())
-    for wrong in (column(kind="text"), column(kind="float", range=[0, 1]), {"columns": []}, {}, column()):
+    no_length = column(kind="text", max_length=0)
+    for wrong in (column(kind="prose"), no_length, column(kind="float", range=[0, 1]), {"columns": []}, {}, column()):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, json_schema())

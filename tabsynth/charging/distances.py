@@ -44,7 +44,7 @@ class Distances:
 
     def parts(self, schema: Schema) -> tuple[Part, ...]:
         """Return two parts: the number of holdout rows, and one number a marginal."""
-        numbers = self._marginals(schema.modelled)
+        numbers = self._marginals(schema.tabular)
         if not numbers:
             return ()
         return Part(self._why("rows"), 1, 0.2), Part(self._why("distances"), numbers, 0.8)

@@ -44,7 +44,7 @@ def choose_table(
     cells that the candidates together define. One row moves each sum by at most 1, and so the mean.
     """
     names = list(candidates)
-    pairs = _pairs(len(schema.modelled), rng)
+    pairs = _pairs(len(schema.tabular), rng)
 
     def scores() -> NDArray[np.float64]:
         tables = {name: Evidence(schema, private, None, candidates[name]) for name in names}

@@ -14,7 +14,7 @@ from tabsynth.columns.reading import axis_value, code_text, column_values
 from tabsynth.columns.times import CYCLES, DAY, Cycle
 from tabsynth.errors import SchemaError
 
-Kind = Literal["categorical", "boolean", "integer", "float", "datetime", "duration"]
+Kind = Literal["categorical", "boolean", "integer", "float", "datetime", "duration", "text"]
 Role = Literal["target", "sensitive", "identifier", "group", "latitude", "longitude"]
 Provider = Literal[
     "name", "first_name", "last_name", "email", "username", "phone", "address", "street", "city", "postcode",
@@ -32,6 +32,7 @@ PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 PLACES = {"latitude": 90.0, "longitude": 180.0}  # roles, and how far they reach to both sides
 PLACE_DECIMALS = 4  # about ten metres
 FINEST = 1e-6  # seconds that durations are held to
+TEXT_LENGTH = 200  # characters of free text, unless declared
 
 OTHER = "(other)"  # what discovery calls the categories that were too rare to be paid for
 
@@ -44,7 +45,8 @@ class Column:
     durations as seconds.
     `bounds` are the smallest and largest value allowed. `codes` are what stands in a numeric column and is no number,
     such as "refused" or 9999. `bins` are increasing edges that start at the lower bound and
-    end one `step` above the upper one; a value belongs to the bin whose lower edge it has reached.
+    end one `step` above the upper one; a value belongs to the bin whose lower edge it has reached. Free text has at
+    most `max_length` characters.
 
     >>> Column("age", "integer", bounds=(17, 90)).step
     1.0
@@ -68,6 +70,7 @@ class Column:
     provider: Provider | None = None
     locale: str | None = None
     unique: bool = False
+    max_length: int | None = None
 
     def __post_init__(self) -> None:
         """Check that the declared facts fit the kind and one another."""
@@ -89,6 +92,7 @@ class Column:
         if self.format is not None and (self.kind not in ("datetime", "duration") or not isinstance(self.format, str)):
             raise self._wrong("format belongs to a datetime column or a duration, as text")
         self._check_times()
+        self._check_text()
         if self.codes is not None:
             self._check_codes(self.codes)
         if self.ordered and self.categories is None:
@@ -103,6 +107,11 @@ class Column:
     def modelled(self) -> bool:
         """Whether a synthesizer learns this column; identifiers and groups are regenerated."""
         return not {"identifier", "group"} & set(self.roles)
+
+    @property
+    def free_text(self) -> bool:
+        """Whether a synthesizer learns sentences here, of which no list of values can be made."""
+        return self.kind == "text" and self.modelled
 
     @property
     def levels(self) -> tuple[str, ...] | None:
@@ -171,7 +180,7 @@ class Column:
                 plain[fact] = True
         if self.rhythm is not None:
             plain["rhythm"] = list(map(float, self.rhythm))
-        for fact in ("decimals", "format", "unit", "timezone", "cycle", "provider", "locale"):
+        for fact in ("decimals", "format", "unit", "timezone", "cycle", "provider", "locale", "max_length"):
             if (value := getattr(self, fact)) is not None:
                 plain[fact] = value
         return plain
@@ -202,7 +211,9 @@ class Column:
         return value
 
     def _settle(self) -> None:
-        """Fill in what a place need not declare, and hold durations to what canonical values are held to."""
+        """Fill in what places and texts need not declare, and hold durations to what canonical values are held to."""
+        if self.kind == "text" and self.max_length is None:
+            object.__setattr__(self, "max_length", TEXT_LENGTH)
         for place, reach in PLACES.items():
             if place in self.roles:
                 self._settle_place(place, reach)
@@ -262,6 +273,12 @@ class Column:
             raise self._wrong("codes must be texts or finite numbers")
         if self.bounds is not None and self.step and set(codes) >= {*_steps(self.bounds, self.step, len(codes) + 1)}:
             raise self._wrong("every number within the bounds is a code")
+
+    def _check_text(self) -> None:
+        if self.max_length is not None and (self.kind != "text" or self.max_length < 1):
+            raise self._wrong("max_length belongs to a text column and is at least 1 character")
+        if self.kind == "text" and {"target", "group"} & set(self.roles):
+            raise self._wrong("free text is neither a target nor a group; declare it categorical if its values repeat")
 
     def _check_times(self) -> None:
         """Check what belongs to datetimes and durations alone."""

@@ -13,7 +13,7 @@ from tabsynth.errors import SchemaError
 TYPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("unit", "timezone", "cycle", "provider", "locale"), (str, "a text")),
     **dict.fromkeys(("nullable", "ordered", "unique"), (bool, "true or false")),
-    "decimals": (int, "a whole number"),
+    **dict.fromkeys(("decimals", "max_length"), (int, "a whole number")),
 }
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from tabsynth.constraints.numbers import Inequality
 from tabsynth.constraints.rule import Columns, Constraint, Described, Domain, Mask, wrong
 
+ON_TEXT = ("unique", "predicate")
 ROUNDS = 50  # of narrowing: rules hand on what they rule out
 
 
@@ -21,6 +22,8 @@ def check_constraints(rules: Sequence[Constraint], columns: Sequence[Described])
                 raise wrong(rule, f"no column {name!r}; declared: {', '.join(known)}")
             if not known[name].modelled:
                 raise wrong(rule, f"column {name!r} is an identifier or a group, which no rule can hold")
+            if known[name].kind == "text" and rule.kind not in ON_TEXT:
+                raise wrong(rule, f"column {name!r} is free text, of which only {' and '.join(ON_TEXT)} say something")
         if len(set(rule.over)) < len(rule.over):
             raise wrong(rule, "a column is named twice")
         rule.check(known)

@@ -1,5 +1,7 @@
 """A completed schema's columns as tokens: bins of numbers, indices of categories, and a token for missing.
 
+Free text has one token, which says that there is some: the text itself goes by other ways.
+
 Tokens of numeric columns keep the order of their bins; the place within the bin travels beside them as an offset in
 [0, 1). A codec knows its column's schema and nothing else, so it may be saved and published as the schema may.
 """
@@ -19,6 +21,7 @@ from tabsynth.schema import OTHER, Column
 
 # A bin narrower than this share of the column's span stands for one value, a spike.
 NARROW = 1e-6
+TEXT_HINT = "only the synthesizer 'text' writes it"
 LAST_PLACE = np.nextafter(np.float32(1), np.float32(0))
 
 
@@ -57,6 +60,8 @@ class Codec:
         """The number of tokens that stand for a value: numbers, then codes; or categories."""
         if self.column.numeric:
             return self.bins + len(self.column.codes or ())
+        if self.column.kind == "text":
+            return 1
         return len(self.column.levels or ())
 
     @property
@@ -87,6 +92,9 @@ class Codec:
             codes = np.searchsorted(self._edges()[1:-1], self._snapped(axis), side="right")
             codes = np.where(coded >= 0, self.bins + coded, codes)
             missing = np.isnan(axis) & (coded < 0)
+        elif self.column.kind == "text":
+            missing = series.isna().to_numpy(bool)
+            codes = np.zeros(len(series), np.int64)
         else:
             codes = self._category_codes(series)
             missing = codes < 0
@@ -107,7 +115,12 @@ class Codec:
         return np.where(np.isnan(place), 0.5, np.clip(place, 0.0, LAST_PLACE)).astype(np.float32)
 
     def decode(self, tokens: NDArray[np.int32], offsets: NDArray[np.float32]) -> pd.Series:
-        """Return canonical values for tokens and offsets; every value lies in the declared domain."""
+        """Return canonical values for tokens and offsets; every value lies in the declared domain.
+
+        Raises SchemaError for a column of free text, of which a token says nothing.
+        """
+        if self.column.kind == "text":
+            raise SchemaError(f"Column {self.column.name!r}: free text cannot be made of tokens; {TEXT_HINT}.")
         if not self.column.numeric:
             return self._decode_levels(tokens)
         low, width = self._bin(tokens)

@@ -73,6 +73,8 @@ class Condition:
         start, end = np.zeros(codec.size), np.ones(codec.size)
         if self.span is not None:
             start, end = codec.portion(*self.span)
+        elif self.column.kind == "text":
+            end = np.zeros(codec.size)
         elif not self.column.numeric:
             levels = self.column.levels or ()
             end = np.array([level in self.values for level in levels] + [False] * (codec.size - codec.values), float)
@@ -152,6 +154,8 @@ def _condition(name: str, value: Any, schema: Schema) -> Condition:
         found = Condition(column, missing=True)
     elif isinstance(value, str | int | float) and str(value) in column.code_texts:
         found = Condition(column, frozenset({str(value)}))
+    elif column.kind == "text":
+        raise InputError(f"Column {name!r}: free text can be asked for as missing (None), and not as some text.")
     elif column.numeric:
         found = Condition(column, span=_span(column, value))
     else:

@@ -80,14 +80,16 @@ def partial_rows(frame: pd.DataFrame, schema: Schema, *, filled: bool = False) -
     """Read rows of some modelled columns; missing cells are free.
 
     With `filled`, numbers beyond the bounds count as the nearest bin and a value that was never seen as one of the
-    others, where the schema has such. Raises InputError for an empty frame, a column that is not modelled, and a value
-    that does not fit its column; no message quotes a value.
+    others, where the schema has such. Raises InputError for an empty frame, a column that is not modelled or of free
+    text, and a value that does not fit its column; no message quotes a value.
     """
     encoder = Encoder(schema)
     names = [str(name) for name in frame.columns]
     if unknown := [name for name in names if name not in encoder.names]:
         known = ", ".join(encoder.names)
         raise InputError(f"A row can be given in columns that are modelled; got {unknown[0]!r}. There are: {known}.")
+    if texts := [name for name in names if schema[name].kind == "text"]:
+        raise InputError(f"Column {texts[0]!r}: nothing can be drawn given free text; leave the column out.")
     if not len(frame) or not names:
         raise InputError("A frame of partial rows needs at least one row and one column.")
     raw = read_raw(frame.reset_index(drop=True))

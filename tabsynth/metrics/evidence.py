@@ -73,7 +73,7 @@ class Evidence:
             given[HOLDOUT] = self.holdout
         for source, frame in given.items():
             _check_columns(source, frame, self.schema)
-        columns = {column.name: _canonical(given, column) for column in self.columns}
+        columns = {column.name: _canonical(given, column) for column in self.schema.modelled}
         frames = {source: pd.DataFrame({name: columns[name][source] for name in columns}) for source in given}
         object.__setattr__(self, "train", frames[TRAIN])
         object.__setattr__(self, "rows", frames[ROWS])
@@ -81,8 +81,11 @@ class Evidence:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns that are compared: those a synthesizer learns."""
-        return self.schema.modelled
+        """The columns that are compared: those a synthesizer learns, but for free text, which is not made of values.
+
+        The frames hold free text too, for the metrics that are about it.
+        """
+        return self.schema.tabular
 
     @property
     def reference(self) -> pd.DataFrame:
@@ -117,7 +120,7 @@ class Evidence:
 
     def as_independent(self, rng: np.random.Generator) -> Evidence:
         """Return the trivial baseline: each column drawn by itself, with replacement, from the training rows."""
-        picks = {column.name: rng.integers(len(self.train), size=len(self.rows)) for column in self.columns}
+        picks = {column.name: rng.integers(len(self.train), size=len(self.rows)) for column in self.schema.modelled}
         drawn = {name: self.train[name].iloc[pick].reset_index(drop=True) for name, pick in picks.items()}
         return replace(self, rows=pd.DataFrame(drawn), retrain=None)
 
@@ -163,6 +166,8 @@ def _cast(series: pd.Series, column: Column) -> pd.Series:
         return pd.Series(pd.Categorical(series.map(str, na_action="ignore")), name=column.name)
     if column.kind == "boolean":
         return series.astype("boolean")
+    if column.kind == "text":
+        return series.astype("str")
     if column.kind in ("datetime", "duration") or column.codes is not None:
         return recast(series, column)
     numbers = pd.to_numeric(series)

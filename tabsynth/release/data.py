@@ -20,10 +20,10 @@ PREFIX = "tabsynth."
 def to_arrow(rows: pd.DataFrame, schema: Schema, stamp: Mapping[str, str]) -> pa.Table:
     """Return synthetic rows with the types their schema declares and `stamp` as key-value metadata.
 
-    Categorical becomes a dictionary of strings in declared order, boolean bool, integer int64, float double (NaN is
-    missing), datetime a date or, where the format has a time of day, a timestamp in milliseconds, of its zone if it has
-    one. A duration is a duration in microseconds, or a number of its unit; numbers beside codes that are texts become
-    strings. Raises InputError naming the column and the rule when rows and schema do not fit.
+    Categorical becomes a dictionary of strings in declared order, text strings, boolean bool, integer int64, float
+    double (NaN is missing), datetime a date or, where the format has a time of day, a timestamp in milliseconds, of its
+    zone if it has one. A duration is a duration in microseconds, or a number of its unit; numbers beside codes that are
+    texts become strings. Raises InputError naming the column and the rule when rows and schema do not fit.
     """
     _check_names(rows, schema)
     columns = [schema[name] for name in rows.columns]
@@ -82,7 +82,7 @@ def _converted(series: pd.Series, column: Column) -> pa.Array:
     if column.codes is not None or column.kind == "duration":
         return pa.array(as_dates(recast(series, column), column), from_pandas=True)
     match column.kind:
-        case "categorical":
+        case "categorical" | "text":
             return _dictionary(series, column)
         case "boolean":
             return pa.array(series.astype("boolean"), pa.bool_())

@@ -20,11 +20,11 @@ LEVELS = 40  # of a categorical column; the rest is pooled
 def associations(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, Any]:
     """Return two symmetric matrices of bias-corrected Cramer's V (Bergsma 2013) over binned columns, in [0, 1].
 
-    `left_out` names the columns beyond the first COLUMNS (the target, if any, is always kept).
+    `left_out` names the columns beyond the first COLUMNS (the target, if any, is always kept) and those of free text.
     """
-    columns = sorted((c for c in schema.modelled if c.name in real), key=lambda c: c.name != schema.target)
+    columns = sorted((c for c in schema.tabular if c.name in real), key=lambda c: c.name != schema.target)
     shown = {column.name for column in columns[:COLUMNS]}
-    kept = [column for column in schema.modelled if column.name in shown]
+    kept = [column for column in schema.tabular if column.name in shown]
     real, synthetic = _at_most(real), _at_most(synthetic)
     coded = [_codes(column, real[column.name], synthetic[column.name]) for column in kept]
     return {
@@ -32,7 +32,7 @@ def associations(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame) ->
         "columns": [column.name for column in kept],
         "real": _matrix([each[0] for each in coded]),
         "synthetic": _matrix([each[1] for each in coded]),
-        "left_out": [column.name for column in columns[COLUMNS:]],
+        "left_out": [column.name for column in (*columns[COLUMNS:], *schema.texts)],
     }
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from tabsynth import registry
 from tabsynth.constraints import Seen
-from tabsynth.errors import ConformanceError, InputError, ModelError
+from tabsynth.errors import ConformanceError, InputError, ModelError, SchemaError
 from tabsynth.frame_kinds import FrameKind, require_kind
 from tabsynth.identifiers import Identifiers, require_providers
 from tabsynth.outputs import handed_out
@@ -142,9 +142,11 @@ class Model:
 def fit(synthesizer: Synthesizer, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Model:
     """Fit a synthesizer and return its model; raise ConformanceError when it left its ledger open.
 
-    Raises what the synthesizer raises: BudgetExceeded before anything ran that the budget does not allow.
+    Raises SchemaError, before anything is charged, when the schema has columns of free text and the synthesizer cannot
+    hold them, and what the synthesizer raises: BudgetExceeded before anything ran that the budget does not allow.
     """
     require_providers(table.schema)
+    require_texts(synthesizer, table.schema)
     sampler = synthesizer.fit(table, ledger, secret, progress)
     if not ledger.closed:
         raise ConformanceError(f"The synthesizer {synthesizer.name!r} did not close its ledger.")
@@ -187,6 +189,15 @@ def settings_of(synthesizer: Synthesizer) -> dict[str, Any]:
     if not is_dataclass(synthesizer):
         raise InputError(f"{type(synthesizer).__name__} must be a frozen dataclass of settings.")
     return asdict(synthesizer)
+
+
+def require_texts(synthesizer: Synthesizer, schema: Schema) -> None:
+    """Raise SchemaError when the schema has columns of free text that this synthesizer cannot hold."""
+    if schema.texts and not getattr(synthesizer, "models_text", False):
+        raise SchemaError(
+            f"Column {schema.texts[0].name!r} is free text, which the synthesizer {synthesizer.name!r} cannot hold; "
+            "'text' can (pip install 'tabsynth[llm]'). Or leave the column out, or give it the role identifier."
+        )
 
 
 def check_saveable(synthesizer: Synthesizer) -> None:
