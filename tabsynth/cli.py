@@ -29,6 +29,7 @@ from tabsynth.cli_options import (
     Lifetime,
     ModelName,
     Policy,
+    ReleaseShadows,
     SchemaPath,
     Seed,
     Settings,
@@ -232,6 +233,7 @@ def release(
         bool, typer.Option("--charge-gate", help="Pay for the gate's decision from the budget.")
     ] = False,
     canary: CanaryFolder = None,
+    shadows: ReleaseShadows = 0,
     ledger: LedgerPath = None,
     lifetime: Lifetime = None,
     delimiter: Delimiter = ",",
@@ -261,6 +263,7 @@ def release(
         policy=policy,
         gate_share=SHARE if charge_gate else 0.0,
         canary=canary,
+        shadows=shadows,
         seed=seed,
     )
 

@@ -39,6 +39,9 @@ Checkpoint = Annotated[
 ]
 TimeBudget = Annotated[str | None, typer.Option("--budget", help="A time such as 2m: what does not fit is left out.")]
 ShadowCount = Annotated[int, typer.Option("--shadows", help="Shadow models to fit, without a charge; with --model.")]
+ReleaseShadows = Annotated[
+    int, typer.Option("--shadows", help="More fits, without a charge, for attacks that know the synthesizer.")
+]
 ShadowModel = Annotated[str | None, typer.Option("--model", help="What made the rows, for --shadows.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Fixes what may be fixed; noise never is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]

@@ -91,6 +91,7 @@ def release_table(
     policy: Path | str | None = None,
     gate_share: float = 0.0,
     canary: Path | str | None = None,
+    shadows: int = 0,
     seed: int | None = None,
     progress: Progress = silent,
     on_check: Callable[[str], None] | None = None,
@@ -101,7 +102,9 @@ def release_table(
     ledger opened and charged. `rows` are sampled, by default as many as the training part is known to have. Under a
     budget `gate_share` above 0 pays for the gate's decision from the budget, before the fit takes the rest; at 0 the
     decision says one bit that is not paid for, and the provenance says so. `canary` is the folder of a canary audit of
-    the same synthesizer, of this budget or a larger one; it becomes a section of the inside report.
+    the same synthesizer, of this budget or a larger one; it becomes a section of the inside report. `shadows`, where it
+    is not 0, fits the synthesizer so many times more, each with the whole budget and without a charge, and adds the
+    attacks that know what one row does to the policy.
 
     Under a budget the split, like the noise, is never seeded: with a split that anybody can repeat, taking one row away
     would move all rows after it. Each unit is cut to its `rows_per_unit` rows first, so that the rows that the gate
@@ -115,6 +118,8 @@ def release_table(
     if gate_share > 0 and not budgeted:
         raise InputError("A gate is charged to a budget, and there is none: set epsilon, or leave the gate uncharged.")
     checks = load_policy(policy, charged=gate_share > 0)
+    shadowed = shadows_of_release(synthesizer, shadows, charged=gate_share > 0)
+    checks = (*checks, *(() if shadowed is None else shadowed.checks()))
     refuse_filters(synthesizer)
     if rows is not None:
         _check.at_least("rows", rows, 2)
@@ -132,7 +137,9 @@ def release_table(
     model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress)
     wanted = rows or model.schema.rows or 2  # the completed schema's row count was declared or paid for
     drawn = model.sample(wanted, sampling)
-    evidence = Evidence(model.schema, train.private, held.private, drawn)
+    fitted = None if shadowed is None else replace(shadowed, synthesizer=synthesizer, budget=ledger.budget)
+    retrain = None if fitted is None else fitted.retrainer(bounded.schema, wanted)
+    evidence = Evidence(model.schema, train.private, held.private, drawn, retrain)
     ledger.attempt()
     if gate is None:
         verdicts = evaluate(evidence, checks, judging, on_check, ledger)
@@ -209,6 +216,18 @@ def kept_audit(folder: Path | str, synthesizer: Synthesizer, budgeted: bool, *, 
     canaries.require_same_synthesizer(audited, synthesizer)
     canaries.require_kept(audited, folder)
     return audited
+
+
+def shadows_of_release(synthesizer: Synthesizer, count: int, *, charged: bool) -> Shadows | None:
+    """Return the shadow models of a release, None for none; raise InputError for a number that cannot be, or paid for.
+
+    A charged gate decides by what was paid for, and shadow models are fitted to private rows without a charge.
+    """
+    if not count:
+        return None
+    if charged:
+        raise InputError("A charged gate decides by what was paid for, and shadow models are not: leave one out.")
+    return Shadows(synthesizer, count)
 
 
 def load_policy(policy: Path | str | None, *, charged: bool = False) -> tuple[Check, ...]:
