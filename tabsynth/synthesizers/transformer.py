@@ -19,7 +19,7 @@ from torch.nn import functional
 from tabsynth.privacy.clipping import chunks
 from tabsynth.synthesizers import bookkeeping
 from tabsynth.synthesizers.bookkeeping import Tape, Untaped
-from tabsynth.synthesizers.prefixes import Prefixes, attend, pick
+from tabsynth.synthesizers.prefixes import Prefixes, attend, normal, pick
 from tabsynth.synthesizers.starting import Ties
 
 CHUNK = 256  # rows whose gradients are found together
@@ -52,14 +52,14 @@ class Block(nn.Module):
 
     def look(self, x: Tensor, pool: Tensor) -> Tensor:
         """Return the queries of steps, both (rows, width); write keys and values into `pool` (rows, 2 width)."""
-        x, (weight, bias), width = _normal(x), (self.to_all.weight, self.to_all.bias), x.shape[1]
+        x, (weight, bias), width = normal(x), (self.to_all.weight, self.to_all.bias), x.shape[1]
         torch.addmm(bias[width:], x, weight[width:].T, out=pool)
         return torch.addmm(bias[:width], x, weight[:width].T)
 
     def step(self, x: Tensor, seen: Tensor) -> Tensor:
         """Return the output (rows, width) at a step whose heads have seen (rows, width)."""
         x = self.from_heads(seen).add_(x)
-        down: Tensor = self.down(self.up(_normal(x)).relu_())
+        down: Tensor = self.down(self.up(normal(x)).relu_())
         return down.add_(x)
 
     def _hidden(self, x: Tensor, tape: Tape) -> Tensor:
@@ -180,7 +180,7 @@ class RowTransformer(nn.Module):
             if given and column in given:
                 tokens[:, column] = given[column]
             else:
-                logits = self.outputs[column](_normal(x))
+                logits = self.outputs[column](normal(x))
                 if self.ties:
                     begun = tokens[prefixes.some_rows()][:, list(order[:done])]
                     logits = self._tied(logits, begun, order[:done], column)
