@@ -21,6 +21,7 @@ MOST_READ = 10_000  # values of a column that are looked at
 FEWEST_UNIQUE = 20  # values without repeats that look like names of rows
 ANY_ROW = ("an identifier", "row numbers")
 FEWEST_PEOPLE = 20  # values and fewer are a code, whatever their column is called: how someone was contacted
+COMMON_NAMES = 0.3  # of the different values, which have a common first name where they are people's names
 FEW = 1000  # declared categories, or whole numbers within the bounds, that are no names of rows
 
 
@@ -83,17 +84,40 @@ def by_values(column: Column, series: pd.Series) -> Finding | None:
     present = series.iloc[:MOST_READ].dropna()
     if not len(present):
         return None
+    return _in_texts(column, present) if column.kind == "categorical" else _in_numbers(column, present)
+
+
+def _in_texts(column: Column, present: pd.Series) -> Finding | None:
     texts = present.astype(object).astype(str)
-    for what, provider, shape in SHAPES if column.kind == "categorical" else ():
+    for what, provider, shape in SHAPES:
         if texts.str.fullmatch(shape).mean() > 0.5:
             return Finding(column.name, what, provider)
-    if column.kind == "categorical" and len(texts) > FEWEST_UNIQUE and texts.is_unique:
-        return Finding(column.name, "an identifier (no value comes twice)")
-    if column.kind == "integer" and len(present) > FEWEST_UNIQUE:
-        steps = np.diff(np.sort(pd.to_numeric(present, errors="coerce").dropna().to_numpy(np.float64)))
-        if len(steps) and (steps == 1).all():
-            return Finding(column.name, "row numbers")
-    return None
+    if _are_names(texts):
+        return Finding(column.name, "people's names", "name")
+    unique = len(texts) > FEWEST_UNIQUE and texts.is_unique
+    return Finding(column.name, "an identifier (no value comes twice)") if unique else None
+
+
+def _in_numbers(column: Column, present: pd.Series) -> Finding | None:
+    steps = np.diff(np.sort(pd.to_numeric(present, errors="coerce").dropna().to_numpy(np.float64)))
+    counted = len(present) > FEWEST_UNIQUE and len(steps) > 0 and (steps == 1).all()
+    return Finding(column.name, "row numbers") if counted else None
+
+
+def _are_names(texts: pd.Series) -> bool:
+    """Whether most values are two words or three, and among the different ones common first names are frequent.
+
+    >>> _are_names(pd.Series(["Anna Berg", "Peter Paul Stein", "de Vries, Maria", "Otto Quast", "Q. Zweig"] * 5))
+    True
+    >>> _are_names(pd.Series(["New York", "San Antonio", "Frankfurt am Main", "Saint Peter", "Los Angeles"] * 5))
+    False
+    """
+    words = [_words(text) for text in dict.fromkeys(texts)]
+    two = [one for one in words if 2 <= len(one) <= 4]
+    if len(two) < 0.5 * len(words):
+        return False
+    known = sum(one[0] not in SAINTS and not FIRST_NAMES.isdisjoint((one[0], one[-1], one[-2])) for one in two)
+    return known >= COMMON_NAMES * len(two)
 
 
 def _words(name: str) -> list[str]:
@@ -244,4 +268,33 @@ SHAPES: tuple[tuple[str, Provider | None, str], ...] = (
     ("IBANs", "iban", r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?"),
     ("IP addresses", "ip", r"\d{1,3}(?:\.\d{1,3}){3}"),
     ("telephone numbers", "phone", r"(?=(?:\D*\d){7,15}\D*$)\+?[\d (][\d ()/-]*[ ()/+-][\d ()/-]*"),
+)
+SAINTS = {"san", "santa", "santo", "saint", "sainte", "st", "sankt", "sao"}  # of whom places are called
+# the commonest of some twenty countries, as `_words` has them
+FIRST_NAMES = frozenset(
+    _words("""
+    aaron abigail adam agnieszka ahmed aisha alain alan albert alberto alejandro alexander alexis ali alice amanda
+    amber amy ana anders andrea andreas andrew andrzej andré angela anja ann anna anthony antoine antonio arthur
+    ashley ayşe barbara benjamin bernard bernd betty beverly billy birgit bobby bradley brandon brenda brian
+    brigitte brittany bruce bryan caleb camille carl carlos carmen carol carolyn catherine chantal charles charlotte
+    cheryl chiara chloé christian christina christine christopher claudia cristina cynthia céline daniel danielle
+    david deborah debra denise dennis diana diane diego dieter dmitri dolores donald donna doris dorothy douglas
+    dylan edward elena elijah elizabeth emily emma eric erik ethan eva evelyn fatima fatma felix fernando florian
+    frances francesca francisca francisco franco frank françois gabriel gary george gerald giovanni giulia giuseppe
+    gloria grace gregory günter hannah hans harold heather heike heinz helen helga henry horst ingrid isabel
+    isabella isabelle ivan jack jacob jacqueline jacques james jan janet janice jason javier jean jeffrey jennifer
+    jens jeremy jerry jesse jessica jesús joan joe johan john jonathan jordan jorge jose josefa joseph joshua josé
+    joyce joão juan judith judy julia julie julien justin jürgen karen karin karl katarzyna katherine kathleen
+    kathryn katrin kayla keith kelly kenneth kevin kimberly klaus krzysztof kyle larry lars laura lauren laurent
+    lawrence lena leon li liam linda lisa logan lorenzo lori lucas lucía luigi luis luise luiz lukas madison manfred
+    manon manuel marco margaret maria marie marilyn mario mark markus marta martha martin mary mason matteo matthew
+    matthias małgorzata megan mehmet melissa mercedes mia michael michel michelle miguel mohamed mohammed monika
+    monique muhammad mustafa nancy natalie nathalie nathan nicholas nicolas nicole noah olivia olivier otto pablo
+    pamela paolo pascal patricia patrick paul paula pedro peter petra philippe pierre piet pilar piotr rachel rainer
+    randy raquel raymond rebecca renate richard robert roberto roger ronald rosa roy russell ruth ryan sabine
+    salvatore samantha samuel sandra sara sarah scott sean sebastian sergei sergio sharon shirley silke sophia
+    sophie stefan stephanie stephen steven susan susanne sylvie teresa terry theresa thomas timothy tobias tomasz
+    tyler ursula uwe victoria vincent vincenzo virginia walter wayne wei werner willem william willie wolfgang
+    zachary ángel александр алексей андрей анна дмитрий елена мария наталья ольга сергей татьяна
+    """)
 )

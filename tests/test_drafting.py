@@ -238,6 +238,19 @@ def test_unique_whole_numbers_are_identifiers_by_name_only(name: str, is_one: bo
     assert (column.roles == ("identifier",)) == is_one
 
 
+def test_row_numbers_are_identifiers_whatever_they_are_called() -> None:
+    numbers = {"order_no": np.random.default_rng(0).permutation(40) + 50_001, "year": 1980 + np.arange(40) % 20}
+    schema = draft(pd.DataFrame(numbers | {"few": np.arange(40) * 2}), chunk=11).schema
+    assert [column.roles for column in schema] == [("identifier",), (), ()]
+
+
+def test_a_column_of_people_is_an_identifier_whatever_it_is_called() -> None:
+    last = ("Berg", "Adler", "Quist", "Wu", "Ito", "Oz")
+    names = [f"{first} {name}" for first in ("Anna", "Peter", "Mario", "Susan") for name in last]
+    schema = draft(pd.DataFrame({"client": names * 3, "other": np.arange(72) % 7}), chunk=11).schema
+    assert schema["client"].roles == ("identifier",)
+
+
 def test_kinds_alone_publish_names_and_kinds() -> None:
     bare = draft(_people()).kinds()
     assert bare.names == tuple(_people())

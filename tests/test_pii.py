@@ -135,3 +135,32 @@ def test_a_few_categories_are_a_code_whatever_their_column_is_called():
     assert schema["phone"].roles == ()
     assert schema["phone"].categories == ways
     assert schema["email"].roles == ("identifier",)
+
+
+PEOPLE = ["Anna Schulz", "Ludwig Tran", "Smith, James", "María de la Cruz", "Kimberly Osei", "Bo Xu", "Dr. Peter Voss"]
+NO_PEOPLE = {
+    "towns": ["New York", "San Diego", "Santa Maria", "Frankfurt am Main", "Saint Paul", "Le Havre", "Las Palmas"],
+    "products": [
+        "Sofa Karin",
+        "blue lamp",
+        "dining table",
+        "Chair Otto",
+        "oak shelf",
+        "bunk bed",
+        "desk top",
+        "wall unit",
+    ],
+    "one word": ["Anna", "Peter", "Maria", "Otto", "James"],
+    "sentences": ["Anna came in with a cough and left again", "Peter has been well since the last visit of May"],
+    "codes": ["A 01", "A 02", "B 11"],
+}
+
+
+def test_names_of_people_are_seen_in_values():
+    assert by_values(Column("customer", "categorical"), pd.Series(PEOPLE * 3)).what == "people's names"
+    assert by_values(Column("customer", "categorical"), pd.Series(PEOPLE * 3)).provider == "name"
+
+
+@pytest.mark.parametrize("values", NO_PEOPLE.values(), ids=NO_PEOPLE)
+def test_other_words_are_nobodys_names(values):
+    assert by_values(Column("a", "categorical"), pd.Series(values * 3)) is None

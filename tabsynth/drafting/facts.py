@@ -16,7 +16,7 @@ from tabsynth.schema import Column
 
 MOST_CATEGORIES = 10_000
 MOST_DECIMALS = 6
-FEWEST_NAMES = 20  # texts that never repeat, and fewer may be so by chance
+FEWEST_NAMES = 20  # values that never repeat; fewer may do so by chance
 MOST_DISTINCT = 50  # numbers that are told apart to see how many there are
 IDENTIFIER_NAME = re.compile(r"(^|[^a-z])(id|ids|uuid|guid|ssn|iban)$|Id$|ID$")
 # numbers that are written where there is none, if they come more than once and lie far from all others
@@ -48,7 +48,7 @@ class Facts:
         present = private.dropna()
         self.gaps |= len(present) < len(private)
         self.present |= len(present) > 0
-        if self._named or column.kind == "categorical":
+        if column.kind in ("categorical", "integer"):
             self._repeats.take(present)
         if column.kind == "categorical":
             self._take_texts(present)
@@ -110,8 +110,10 @@ class Facts:
         return low, high, tuple(codes)
 
     def _names_rows(self, column: Column) -> bool:
-        """Whether unique values are names of rows: by the column's name, or because a text never repeats."""
-        asked = self._named or (column.kind == "categorical" and self._repeats.seen > FEWEST_NAMES)
+        """Whether unique values are names of rows: by the column's name, as texts that never repeat, or as a count."""
+        many = self._repeats.seen > FEWEST_NAMES
+        counted = column.kind == "integer" and self._high - self._low == self._repeats.seen - 1
+        asked = self._named or (many and (column.kind == "categorical" or counted))
         return asked and not self._repeats.found()
 
     def _is_personal(self, column: Column) -> bool:
