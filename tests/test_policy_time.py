@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tabsynth import selftest
 from tabsynth.errors import InputError
-from tabsynth.metrics import Estimate
-from tabsynth.policy import TIME_LIMIT, Check, evaluate, parse_policy, passes
+from tabsynth.metrics import Estimate, costs
+from tabsynth.policy import TIME_LIMIT, Check, evaluate, parse_policy, passes, thorough_policy
 from tabsynth.policy.clock import plan, told
 
 
@@ -159,6 +160,56 @@ def test_what_a_metric_does_not_say_is_measured_on_few_rows():
     assert chosen.beside
     hangs = plan([Check(Slow(3600), at_most=1)], evidence, 2, beside=True)
     assert (hangs.order, hangs.seconds) == ((), (float("inf"),))
+
+
+@dataclass(frozen=True)
+class Misjudged(Slow):
+    """A metric that says something impossible of its cost."""
+
+    said: object = None
+
+    @property
+    def cost(self):
+        return lambda evidence: {self.name: self.said}
+
+
+@pytest.mark.parametrize("said", [float("nan"), -1.0, "long", None])
+def test_what_cannot_be_a_cost_is_measured(said, evidence):
+    chosen = plan([Check(Misjudged(said=said), at_most=1)], evidence, 1000, beside=False)
+    assert chosen.order == (0,)
+    assert 0 <= chosen.seconds[0] < 1000
+
+
+def test_built_in_metrics_know_what_many_rows_cost_them(evidence, monkeypatch):
+    monkeypatch.setattr(costs, "slowness", lambda: 1.0)
+    many = replace(evidence, train=repeated(evidence.train, 100), rows=repeated(evidence.rows, 100))
+    few, much = (
+        {check.metric.name: said(view) for check in thorough_policy() if (said := getattr(check.metric, "cost", None))}
+        for view in (evidence, many)
+    )
+    assert {"c2st", "tstr_ratio", "coverage", "membership_auc_all", "attribute_inference", "linkability"} <= set(few)
+    # what draws rows stops growing, what looks at every pair grows with the pairs
+    assert sum(much["coverage"].values()) == sum(few["coverage"].values())
+    assert sum(much["tstr_ratio"].values()) < 4 * sum(few["tstr_ratio"].values())
+    assert much["linkability"]["linkability"] > 80 * few["linkability"]["linkability"]
+    assert set(much["membership_auc_all"]) == set(much["membership_tpr_all"])
+    assert not set(much["membership_auc_all"]) & set(much["membership_advantage_all_exposed"])
+
+
+def test_a_budget_takes_attacks_first_and_names_the_models_it_leaves_out(evidence, monkeypatch):
+    monkeypatch.setattr(costs, "slowness", lambda: 1.0)
+    names = ("c2st", "tstr_ratio", "coverage", "membership_auc_all", "membership_tpr_all")
+    policy = [check for check in thorough_policy() if check.metric.name in names]
+    needed = sum({part: s for check in policy[3:] for part, s in check.metric.cost(evidence).items()}.values())
+    chosen = plan(policy, evidence, 1.1 * needed, beside=False)
+    assert {policy[i].metric.name for i in chosen.order} >= set(names[3:])
+    assert {policy[i].metric.name for i in chosen.order} & {"c2st", "tstr_ratio"} == set()
+    assert plan(policy, evidence, 1000, beside=True).order != chosen.order
+
+
+def repeated(frame, times):
+    """Return a table that is as many times as long."""
+    return pd.concat([frame] * times, ignore_index=True)
 
 
 def test_a_budget_without_room_for_ceilings_measures_those_that_count(evidence):

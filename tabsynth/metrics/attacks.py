@@ -13,7 +13,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tabsynth.metrics.coding import Floats, binned
-from tabsynth.metrics.likelihood import log_ratio
+from tabsynth.metrics.costs import boosting, neighbours, passes
+from tabsynth.metrics.likelihood import FIRST_ROWS, log_ratio
 from tabsynth.metrics.neighbours import nearest, place
 from tabsynth.metrics.sides import Sides
 
@@ -36,6 +37,19 @@ def attack(sides: Sides, attacks: Sequence[str], rng: np.random.Generator) -> di
     if "likelihood ratio" in attacks:
         found["likelihood ratio"] = log_ratio(sides)
     return {name: found[name] for name in attacks}
+
+
+def seconds(attacked: int, known: int, rows: int, width: int) -> dict[str, float]:
+    """Return what each of ATTACKS takes on so many rows."""
+    every = attacked + known + rows
+    near = neighbours(attacked, rows + min(known, rows), width) + passes(every, width)
+    learned = min(rows, LEARNED) + min(known, LEARNED)
+    return {
+        **dict.fromkeys(DISTANCES, near),
+        "classifier": 2 * boosting(learned, width, guessed=attacked) + passes(every, width),  # trees of 63 leaves
+        "queries": passes(every, 1, QUERIES),
+        "likelihood ratio": passes(every, width) + passes(min(known, FIRST_ROWS), width * width / 4),
+    }
 
 
 def by_distance(sides: Sides) -> dict[str, Floats]:

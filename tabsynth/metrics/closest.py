@@ -7,6 +7,7 @@ privacy checks are descriptive passes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from scipy import stats
 
 from tabsynth import _check
 from tabsynth.metrics.coding import Floats
+from tabsynth.metrics.costs import neighbours
 from tabsynth.metrics.estimate import Estimate, check_level
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.neighbours import Points, nearest, place
@@ -40,6 +42,11 @@ class DCR:
         """Check the settings."""
         _check.at_least("queries", self.queries, 1)
         check_level(self.level)
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes."""
+        points = len(evidence.train) + (0 if evidence.holdout is None else len(evidence.holdout))
+        return {self.name: neighbours(min(self.queries, len(evidence.rows)), points, len(evidence.columns))}
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure."""
@@ -70,6 +77,11 @@ class NNDR:
         """Check the settings."""
         _check.at_least("queries", self.queries, 1)
         check_level(self.level)
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes."""
+        points = len(evidence.train)
+        return {self.name: neighbours(min(self.queries, len(evidence.rows)), points, len(evidence.columns))}
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tabsynth import _check
 from tabsynth.metrics.coding import Codes, Floats, features, learnable
+from tabsynth.metrics.costs import boosting
 from tabsynth.metrics.estimate import Estimate, NotMeasured, auc, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 
@@ -39,6 +41,12 @@ class C2ST:
         _check.at_least("most", self.most, FEWEST)
         _check.at_least("folds", self.folds, 2)
         check_level(self.level)
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes: a model for each fold."""
+        size = min(len(evidence.rows), len(evidence.reference), self.most)
+        learned = 2 * size * (self.folds - 1) // self.folds
+        return {self.name: self.folds * boosting(learned, len(evidence.columns), guessed=2 * size // self.folds)}
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotMeasured with fewer than 20 rows of a table."""

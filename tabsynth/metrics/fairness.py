@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tabsynth import _check
 from tabsynth.metrics.coding import codes
+from tabsynth.metrics.costs import training
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.prediction import FEWEST, Learner, Learning, Score, Task, one_against_rest
@@ -47,6 +49,11 @@ class SubgroupGap:
         """Return `subgroup_gap`, with the gap unless it is of AUCs, and the column where it is given."""
         parts = ["subgroup_gap", *(["positive_rate"] if self.gap != "auc" else []), *filter(None, [self.column])]
         return "_".join(parts)
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes."""
+        sizes = [min(len(frame), self.most) for frame in (evidence.rows, evidence.train)]
+        return {self.name: training(evidence, sizes, self.learner, len(evidence.reference))}
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotApplicable without two classes or such a column, NotMeasured with fewer than two groups."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
@@ -12,6 +13,7 @@ from scipy import stats
 
 from tabsynth import _check
 from tabsynth.metrics.coding import Floats
+from tabsynth.metrics.costs import training
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.prediction import Learner, Learning, Task
@@ -43,6 +45,12 @@ class ImportanceAgreement:
         _check.at_least("repeats", self.repeats, 2)
         _check.one_of("learner", self.learner, get_args(Learner))
         check_level(self.level)
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes: models of halves, and a guess for every column that is shuffled."""
+        halves = [min(len(frame), self.most) // 2 for frame in (evidence.rows, evidence.train)]
+        asked = (len(evidence.columns) + 1) * max(halves)
+        return {self.name: self.repeats * training(evidence, halves, self.learner, asked)}
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotApplicable without a target or with fewer than three columns besides it."""

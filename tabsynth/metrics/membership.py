@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -12,8 +12,9 @@ import numpy as np
 
 from tabsynth import _check
 from tabsynth.errors import InputError
-from tabsynth.metrics.attacks import ATTACKS, DISTANCES, attack
+from tabsynth.metrics.attacks import ATTACKS, DISTANCES, attack, seconds
 from tabsynth.metrics.coding import Floats
+from tabsynth.metrics.costs import neighbours, passes
 from tabsynth.metrics.estimate import Estimate, NotMeasured, auc, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.neighbours import nearest, place
@@ -62,6 +63,10 @@ class MembershipAUC:
         """Return the most that any attack can score against what a ledger's charges allow."""
         return budget.auc()
 
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that its attacks take, which metrics of the same settings share."""
+        return costs(self, evidence)
+
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotMeasured without a holdout that is apart from the training rows, or with one of few rows."""
         attacks, note = membership(evidence, self.queries, rng, self.attacks, self.exposed)
@@ -100,6 +105,10 @@ class MembershipTPR:
         """Return `membership_tpr`, with its false positive rate where that is not 1%, and its attacks as the AUC."""
         return f"membership_tpr{'' if self.fpr == 0.01 else f'_at_{self.fpr:g}'}{_suffix(self)}"
 
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that its attacks take, which metrics of the same settings share."""
+        return costs(self, evidence)
+
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotMeasured as for the AUC, and below 20 / fpr holdout rows for an fpr under 1%."""
         needed = fewest_at(self.fpr)
@@ -136,6 +145,10 @@ class MembershipAdvantage:
     def allowed(self, budget: Allowance) -> float:
         """Return the most that any attack can score against what a ledger's charges allow."""
         return best_advantage(budget)
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that its attacks take, which metrics of the same settings share."""
+        return costs(self, evidence)
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotMeasured as for the AUC."""
@@ -206,6 +219,24 @@ def membership(
         name: evidence.once((*about, name), partial(_scores, evidence, about, drawn, name, rng)) for name in attacks
     }
     return {name: (score[:members], score[members:]) for name, score in scores.items()}, note
+
+
+def costs(metric: Any, evidence: Evidence) -> dict[Hashable, float]:
+    """Return the seconds that each attack of a metric takes, under the name by which it is shared."""
+    if evidence.holdout is None:
+        return {}
+    about, width = ("membership", metric.queries, metric.exposed), len(evidence.columns)
+    sizes = [min(most, metric.queries) for most in (len(evidence.train) // 2, len(evidence.holdout))]
+    known = len(evidence.train) - sizes[0]
+    found: dict[Hashable, float] = {about: passes(len(evidence.train) + len(evidence.holdout), width)}
+    if metric.exposed:
+        ten = [min(most, EXPOSED * metric.queries) for most in (len(evidence.train) // 2, len(evidence.holdout))]
+        sizes, known = [size // EXPOSED for size in ten], len(evidence.train) - ten[0]
+        found[about] += neighbours(sum(ten), known, width)
+    taken = seconds(sum(sizes), known, len(evidence.rows), width)
+    for name in metric.attacks:  # those of distance come together
+        found[(*about, "distances" if name in DISTANCES else name)] = taken[name]
+    return found
 
 
 def _attacked(evidence: Evidence, queries: int, rng: np.random.Generator, exposed: bool) -> Sides:

@@ -7,6 +7,7 @@ distance to the k-th neighbour in the place of spheres around one centre, since 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from tabsynth import _check
 from tabsynth.metrics.coding import Floats
+from tabsynth.metrics.costs import balls
 from tabsynth.metrics.estimate import Estimate, NotMeasured, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.neighbours import Points, nearest, place
@@ -42,6 +44,11 @@ class _OfNeighbours:
         _check.at_least("k", self.k, 1)
         _check.at_least("most", self.most, 2)
         check_level(self.level)
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes."""
+        size = min(len(evidence.rows), len(evidence.reference), self.most)
+        return {type(self).__name__: balls(size, size, len(evidence.columns))}
 
     def _points(self, evidence: Evidence, rng: np.random.Generator) -> tuple[Points, Points]:
         """Return synthetic and real rows as points in random order, as many of either."""

@@ -8,7 +8,7 @@ or its F1 or calibration error, and R² for a numeric one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -17,6 +17,7 @@ import pandas as pd
 
 from tabsynth import _check
 from tabsynth.metrics.coding import Floats
+from tabsynth.metrics.costs import training
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level, from_influence
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.prediction import Learner, Learning, Score, Scoring, Task, among_repeats
@@ -49,6 +50,11 @@ class _Trained:
     def learning(self) -> Learning:
         """How each model is trained."""
         return Learning(self.learner, self.most, redraw=self.repeats > 1)
+
+    def _seconds(self, evidence: Evidence, *trained: int, tested: int) -> float:
+        """Return the seconds of models trained on these numbers of rows, `most` at most, in every repeat."""
+        sizes = [min(size, self.most) for size in trained]
+        return self.repeats * training(evidence, sizes, self.learner, tested)
 
     def _repeated(self, once: Callable[[], Score]) -> tuple[float, Floats, Floats]:
         """Return the mean score over the repeats, its influence at tested rows, and what the repeats add."""
@@ -84,6 +90,11 @@ class _Scored(_Trained):
         """Return the stem, with the model and the score where they are not the usual ones."""
         parts = [self.stem, *([self.learner] if self.learner != "boosting" else [])]
         return "_".join(parts + ([self.scoring] if self.scoring != "auc" else []))
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes."""
+        tested = evidence.rows if isinstance(self, TRTS) else evidence.reference
+        return {self.name: self._seconds(evidence, len(self._learned_from(evidence)), tested=len(tested))}
 
     def _learned_from(self, evidence: Evidence) -> pd.DataFrame:
         """Return the rows that are trained on."""
@@ -169,6 +180,11 @@ class TSTRRatio(_Trained):
     def name(self) -> str:
         """Return `tstr_ratio`, with the model where it is not the usual one."""
         return "tstr_ratio" if self.learner == "boosting" else f"tstr_ratio_{self.learner}"
+
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes."""
+        sizes, tested = (len(evidence.rows), len(evidence.train)), len(evidence.reference)
+        return {self.name: self._seconds(evidence, *sizes, tested=tested)}
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; as `tstr`, and NotApplicable when real rows do not surely predict the target."""

@@ -7,6 +7,7 @@ from. The games are defined, from the opinion's own words, in docs/evaluation.md
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from tabsynth import _check
 from tabsynth.conversion import to_axis
 from tabsynth.metrics.attribute import Asked, by_nearest
 from tabsynth.metrics.coding import Codes, Floats, binned
+from tabsynth.metrics.costs import neighbours, passes
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, check_level, difference
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.neighbours import nearest, place
@@ -93,6 +95,10 @@ class Linkability:
         _check.at_least("queries", self.queries, 2 * FEWEST)
         check_level(self.level)
 
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes: two rows of each pair, put together in two ways."""
+        return {self.name: 2 * _searched(evidence, self.queries)}
+
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotMeasured as the membership attacks, NotApplicable to a table of one column."""
         if len(evidence.columns) < 2:
@@ -136,6 +142,10 @@ class Inference:
         _check.at_least("queries", self.queries, FEWEST)
         check_level(self.level)
 
+    def cost(self, evidence: Evidence) -> dict[Hashable, float]:
+        """Return the seconds that it takes: one search for every row that is asked about."""
+        return {self.name: _searched(evidence, self.queries)}
+
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotMeasured without a holdout or with few rows to ask, NotApplicable to a table of one column."""
         if len(evidence.columns) < 2:
@@ -152,6 +162,15 @@ class Inference:
             raise NotMeasured(f"It needs {FEWEST} holdout rows to ask about, with values that are not the commonest.")
         both = (int(hits[0]), int(hits[1])), (int(sizes[0]), int(sizes[1]))
         return _told(difference(*both, self.level), *both, "deduced")
+
+
+def _searched(evidence: Evidence, queries: int) -> float:
+    """Return the seconds of looking once for the synthetic row nearest to each row of both sides."""
+    if evidence.holdout is None:
+        return 0.0
+    asked = min(queries, len(evidence.train)) + min(queries, len(evidence.holdout))
+    width, rows = len(evidence.columns), len(evidence.rows)
+    return neighbours(asked, rows, width) + passes(len(evidence.train) + len(evidence.holdout) + rows, width)
 
 
 def _halves(pairs: int, width: int, rng: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

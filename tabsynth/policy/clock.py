@@ -7,6 +7,7 @@ Python code is then ended; one that hangs inside compiled code cannot be, and is
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,12 +16,14 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
+import pandas as pd
 
 from tabsynth.errors import InputError, TabsynthError
 from tabsynth.metrics.evidence import Evidence, Metric
 from tabsynth.policy.check import Check
 
-PILOT = 1000  # rows of each table that a metric is timed on when it does not say what it costs
+PILOT = 1000  # rows of each table that a metric is timed on when it does not say what it costs, or this share of them
+PILOT_SHARE = 0.02
 SHARE = 0.05  # of a budget that the pilot of one metric may take
 VIEWS = 3  # synthetic rows, real rows in their place, independent columns in their place
 
@@ -65,7 +68,8 @@ def plan(policy: Sequence[Check], evidence: Evidence, budget: float, *, beside: 
     """Choose the checks that fit: those that must not be left out first, then the others, cheap ones first.
 
     What a metric costs is what it says (`cost`: seconds by what is computed, so that what two metrics share counts
-    once), or else what it takes on a thousand rows of each table, in proportion.
+    once), or else what it takes on a part of the rows of each table, in proportion: right for what reads every row a
+    fixed number of times, as the built-in metrics do that say nothing.
     """
     small = _pilot(evidence)
     costs = [cost(check.metric, evidence, small, SHARE * budget) for check in policy]
@@ -92,15 +96,28 @@ def must(check: Check) -> bool:
 
 
 def cost(metric: Metric, evidence: Evidence, small: Evidence, most: float) -> Mapping[Hashable, float]:
-    """Return the seconds that a metric is expected to take, by what is computed."""
-    declared = getattr(metric, "cost", None)
-    if callable(declared):
-        parts: Mapping[Hashable, float] = declared(evidence)
-        return parts
+    """Return the seconds that a metric is expected to take, by what is computed.
+
+    One that says nothing, or nothing that could be true, is timed.
+    """
+    if (declared := _declared(metric, evidence)) is not None:
+        return declared
     start = perf_counter()
     if isinstance(timed(lambda: metric(small, np.random.default_rng(0)), most, ""), OutOfTime):
         return {metric.name: float("inf")}
     return {metric.name: (perf_counter() - start) * max(1.0, _rows(evidence) / _rows(small))}
+
+
+def _declared(metric: Metric, evidence: Evidence) -> Mapping[Hashable, float] | None:
+    """Return the seconds that a metric says it takes, by what is computed; None where it says none."""
+    say = getattr(metric, "cost", None)
+    if not callable(say):
+        return None
+    try:
+        parts = {part: float(seconds) for part, seconds in say(evidence).items()}
+    except Exception:  # a plug-in may raise anything, and what is wrong with it is for its verdict to say
+        return None
+    return parts if all(math.isfinite(seconds) and seconds >= 0 for seconds in parts.values()) else None
 
 
 def told(seconds: float) -> str:
@@ -125,10 +142,13 @@ def seconds_of(text: str) -> float:
 
 
 def _pilot(evidence: Evidence) -> Evidence:
-    """Return the first rows of each table."""
-    holdout = None if evidence.holdout is None else evidence.holdout.iloc[:PILOT]
-    train, rows = evidence.train.iloc[:PILOT], evidence.rows.iloc[:PILOT]
-    return replace(evidence, train=train, holdout=holdout, rows=rows, retrain=None)
+    """Return the first rows of each table: a thousand, or a fiftieth where that is more."""
+
+    def first(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.iloc[: max(PILOT, round(PILOT_SHARE * len(frame)))]
+
+    holdout = None if evidence.holdout is None else first(evidence.holdout)
+    return replace(evidence, train=first(evidence.train), holdout=holdout, rows=first(evidence.rows), retrain=None)
 
 
 def _rows(evidence: Evidence) -> int:
