@@ -65,15 +65,19 @@ class Chromium:
     def open(self, html: str, path: Path, width: int = 1100, scheme: str = "light", media: str = "") -> list[str]:
         """Open a page from a file and return what it complained of in the console."""
         path.write_text(html, encoding="utf-8")
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        self("Emulation.setDeviceMetricsOverride", **size)
-        self("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.look(width, scheme, media)
         self.events.clear()
         self("Page.navigate", url=path.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._message())
         self.run("1")  # whatever was said until now has come
         return [said for event in self.events if (said := _complaint(event))]
+
+    def look(self, width: int, scheme: str = "light", media: str = "") -> None:
+        """Look at the page that is open in another way: on another screen, in other colours, on paper."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self("Emulation.setDeviceMetricsOverride", **size)
+        self("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def run(self, script: str) -> Any:
         """Return the value of a script, awaited."""

@@ -19,6 +19,7 @@ from tabsynth.metrics.evidence import Evidence
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.report import build_report, json_schema
+from tabsynth.report.contents import LETTERS
 from tabsynth.schema import Column, Schema
 
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -215,6 +216,27 @@ def test_equal_charges_stand_in_one_line(page):
     (charges,) = re.findall(r"Own delta(.*?)A sample of", page.text, re.S)
     assert charges.count("counts of") == 1
     assert "\n3counts of" in charges
+
+
+def test_many_charges_are_summed_up_and_listed(evidence):
+    paid = Ledger(Budget(1.0, 1e-6))
+    for column in "abcdefghijklm":
+        paid.charge(GaussianDpEvent(ord(column) - 47.0), why=f"grid of '{column}'")
+    paid.spend_rest(GaussianDpEvent, why="the rest")
+    html = build_report(VERDICTS, evidence, ledger=paid).html
+    summed, listed = html.split("<details>")
+    assert "14 charges by what they paid for" in summed
+    assert '<td class="n">13</td><td>grid</td><td>gaussian noise (noise multiplier 50 to 62)</td>' in summed
+    assert "grid of &#39;" not in summed
+    assert listed.count("grid of &#39;") == 13
+
+
+def test_a_long_cell_is_cut(evidence):
+    texts = pd.DataFrame({"note": ["word " * 400, "short"] * 20})
+    report = build_report(VERDICTS, Evidence(Schema((Column("note", "categorical"),)), texts, None, texts))
+    shown = {cell for row in report.to_dict()["sample"]["synthetic"] for cell in row}
+    assert "short" in shown
+    assert max(map(len, shown)) == LETTERS
 
 
 def test_an_audit_needs_no_ledger_and_says_so(evidence):

@@ -1,8 +1,10 @@
 """The report as Markdown and as JUnit XML: the verdicts and their numbers, and no row of any table."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from verdicts import judged
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.report import build_report
+from tabsynth.report import build_report, json_schema
 from tabsynth.report.markdown import escape
 from tabsynth.schema import Column, Schema
 
@@ -133,3 +135,31 @@ def test_it_fails_exactly_when_the_report_does(evidence):
     nothing = suite(build_report((), evidence).files()["junit.xml"])
     assert [case.attrib["name"] for case in nothing] == ["no check was made"]
     assert nothing.attrib["failures"] == "1"
+
+
+# --- Left out --------------------------------------------------------------------------------------------------------
+
+
+def test_what_did_not_fit_the_time_is_called_so_everywhere(evidence):
+    reason = "Left out of a budget of 2 s: some 9 s were expected of it."
+    out = replace(judged("tstr", "utility", "not applicable", reason=reason, at_least=0.5), left_out=True)
+    must = replace(judged("auc", "privacy", "failed", reason=reason, at_most=0.6), left_out=True)
+    skipped = judged("text_replay", "privacy", "not applicable", reason="No text.", at_most=0.1)
+    fits = build_report((VERDICTS[0], out, skipped), evidence)
+    assert fits.passed
+    jsonschema.validate(fits.to_dict(), json_schema())
+    assert [check["left_out"] for check in fits.to_dict()["checks"]] == [False, True, False]
+    said = (
+        "Every check that was made held, 1 in all; 1 did not apply to this table; 1 did not fit the time that was given"
+    )
+    for name in ("report.html", "report.md"):
+        assert said in fits.files()[name]
+        assert "left out" in fits.files()[name]
+    assert "Not measured: the checks that ask did not fit the time that was given." in fits.html
+    cases = {case.attrib["name"]: case for case in suite(fits.files()["junit.xml"])}
+    assert cases["tstr"].find("skipped").attrib["message"] == reason
+    assert cases["tstr"].find("system-out").text.startswith("tstr: left out")
+    refused = build_report((VERDICTS[0], must), evidence)
+    assert not refused.passed
+    assert "left out: failed" in refused.html
+    assert "1 of 2 checks held, 1 failed." in refused.html
