@@ -1,9 +1,9 @@
 """Nearest neighbours among mixed-type rows: Gower's distance with ranks, in a blocked kernel.
 
 Every column adds between 0 and 1 to a distance: a numeric one the difference of ranks among the training values
-(as a share; Podani 1999), any other one 0 where the values are equal and else 1; missing is equal to missing only and
-at 1 from everything else. All three rules are min(|a - b|, 1) once a column is placed on one axis, so that the kernel
-has no branch and the processor works on eight rows at a time.
+(as a share; Podani 1999), any other one 0 where the values are equal and else 1; missing, and each code among numbers,
+is equal to itself only and at 1 from everything else. All three rules are min(|a - b|, 1) once a column is placed on
+one axis, so that the kernel has no branch and the processor works on eight rows at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.conversion import to_axis
+from tabsynth.canonical import code_places, to_axis
 from tabsynth.metrics.coding import Floats, codes
 from tabsynth.schema import Column
 
@@ -47,10 +47,11 @@ def _place(series: pd.Series, train: pd.Series, column: Column) -> Floats:
     known = to_axis(train, column)
     levels, counts = np.unique(known[~np.isnan(known)], return_counts=True)
     values = to_axis(series, column)
+    beside = MISSING + 2 * (code_places(series, column) + 1.0)  # a code is what is missing, or another code, as little
     if not len(levels):
-        return np.where(np.isnan(values), MISSING, 0.0)
+        return np.where(np.isnan(values), beside, 0.0)
     ranks = (np.cumsum(counts) - counts / 2) / counts.sum()  # the middle of a value's ranks
-    return np.where(np.isnan(values), MISSING, np.interp(values, levels, ranks))
+    return np.where(np.isnan(values), beside, np.interp(values, levels, ranks))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]

@@ -5,6 +5,7 @@ import pytest
 from tabsynth.metrics import Evidence
 from tabsynth.metrics.neighbours import BLOCK, nearest, place
 from tabsynth.schema import Column, Schema
+from tabsynth.table import read
 
 
 def slow_gower(a, b, train, columns):
@@ -27,6 +28,16 @@ def slow_nearest(queries, train, columns):
     known = {column.name: train[column.name].dropna().tolist() for column in columns}
     points = train.to_dict("records")
     return [sorted(slow_gower(a, b, known, columns) for b in points) for a in queries.to_dict("records")]
+
+
+def test_each_code_among_numbers_is_a_value_of_its_own():
+    column = Column("wage", "integer", bounds=(0, 90), codes=("refused", 99), nullable=True)
+    frame = read(pd.DataFrame({"wage": [10, 20, "refused", 99, None, "refused"]}), Schema((column,))).private
+    points = place(frame, frame, (column,))
+    apart = np.minimum(np.abs(points - points.T), 1)
+    assert apart[2].tolist() == [1, 1, 0, 1, 1, 0]
+    assert apart[4].tolist() == [1, 1, 1, 1, 0, 1]
+    assert apart[0, 1] == 0.5
 
 
 def test_the_kernel_agrees_with_the_definition_on_mixed_rows_with_gaps(draw):
