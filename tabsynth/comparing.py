@@ -23,7 +23,7 @@ from tabsynth.report.comparison import Candidate, Comparison, compare
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.synthesizers.model import Model
 from tabsynth.table import read
-from tabsynth.walk import load_policy
+from tabsynth.walk import load_policy, require_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ def compare_tables(
     any is judged and anything is charged.
     """
     checks = load_policy(policy)
+    require_apart(train, holdout)
     budgeted, discover = (False, False) if contest is None else (contest.budgeted, contest.discover)
     if contest is None:
         known = draft(train, delimiter=delimiter).schema if schema is None else as_schema(schema)

@@ -17,6 +17,7 @@ from tabsynth import _check
 from tabsynth.charging import ChargedGate, charged_policy, check_form
 from tabsynth.drafting import draft
 from tabsynth.errors import InputError
+from tabsynth.files import file_digest
 from tabsynth.fitting import fit_intake, open_checkpoint, settle
 from tabsynth.intake import SchemaLike, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
@@ -180,6 +181,7 @@ def audit_tables(
     made, and no curve is drawn (`policy.evaluate`).
     """
     path = check_folder(folder)
+    require_apart(train, holdout)
     if shadows is not None and budget is not None:
         raise InputError("How long fits take is not known beforehand: leave out the shadow models or the time budget.")
     audited = None if canary is None else canaries.read_audit(canary)
@@ -198,6 +200,22 @@ def audit_tables(
     report = build_report(verdicts, evidence, title=title, canary=audited, curves=curves)
     report.write(path)
     return Audit(verdicts, report)
+
+
+def require_apart(train: Source, holdout: Source | None) -> None:
+    """Raise InputError when the holdout is the training table itself, before either is read row by row.
+
+    Rows that the two share otherwise are found by every check of privacy, none of which then measures anything.
+    """
+    if holdout is None:
+        return
+    files = [Path(table) for table in (train, holdout) if isinstance(table, str | Path) and Path(table).is_file()]
+    if train is holdout or (len(files) == 2 and _same_bytes(*files)):
+        raise InputError("The holdout is the training table; it must hold rows that were never trained on.")
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    return one.stat().st_size == other.stat().st_size and file_digest(one) == file_digest(other)
 
 
 def kept_audit(folder: Path | str, synthesizer: Synthesizer, budgeted: bool, *, charged: bool) -> dict[str, Any]:

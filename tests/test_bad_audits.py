@@ -98,7 +98,17 @@ def test_a_table_of_other_content_is_judged(audited, tmp_path, synthetic, failin
     assert (tmp_path / "out" / "report.html").exists()
 
 
-@pytest.mark.parametrize("shared", [0.2, 1.0])
+def test_the_training_table_is_no_holdout(audited, tmp_path):
+    code, said = audited(FRESH, holdout=people(0))  # another file of the same bytes
+    assert code == 2
+    assert said["message"] == "The holdout is the training table; it must hold rows that were never trained on."
+    assert not (tmp_path / "out").exists()
+    compare = ["compare", "synthetic.csv", "holdout.csv", "--train", "train.csv", "-o", "compared"]
+    assert run([*compare, "--holdout", "train.csv"]) == 2
+    assert not (tmp_path / "compared").exists()
+
+
+@pytest.mark.parametrize("shared", [0.2, 0.98])
 def test_a_holdout_that_was_trained_on_is_found(audited, tmp_path, shared):
     copied = people(0).iloc[: int(300 * shared)]
     code, said = audited(FRESH, holdout=pd.concat([copied, people(1).iloc[len(copied) :]]))
