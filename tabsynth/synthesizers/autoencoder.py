@@ -1,7 +1,8 @@
 """A variational autoencoder of rows: tokens to a normal distribution over a latent vector, and back.
 
 The encoder adds up one embedding for each of a row's tokens, so a column of thousands of categories costs no more than
-one of two. The decoder answers with one softmax for each column; given the latent vector the columns are independent.
+one of two. The decoder answers with one softmax for each column, a wide one's over inner products with an embedding of
+each token (see `embedded`); given the latent vector the columns are independent.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tabsynth.synthesizers.bookkeeping import Tape, Untaped
+from tabsynth.synthesizers.embedded import EMBEDDED, is_wide, opened, tables_of
 
 SPREAD = 3.0  # log standard deviations lie between minus this and this
 
@@ -42,14 +44,21 @@ class Autoencoder(nn.Module):
         self.to_posterior = nn.Linear(width, 2 * latent)
         self.from_latent = nn.Linear(latent, width)
         self.writing = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
-        self.to_logits = nn.Linear(width, sum(sizes))
+        self.wide = [column for column, size in enumerate(sizes) if is_wide(size)]
+        widths = [EMBEDDED if column in self.wide else size for column, size in enumerate(sizes)]
+        self.to_logits = nn.Linear(width, sum(widths))
+        self.tables = tables_of(self.sizes[column] for column in self.wide)
         with torch.no_grad():
             self.to_posterior.weight.mul_(0.3)
             self.to_posterior.bias.zero_()
             self.to_logits.weight.mul_(0.3)
             self.to_logits.bias.zero_()
-            if one_way is not None:
-                self.to_logits.bias.copy_(one_way.clamp_min(1e-5).log())
+            start_at = torch.ones(sum(sizes)) if one_way is None else one_way.clamp_min(1e-5)
+            logs, parts = torch.split(start_at.log(), self.sizes), torch.split(self.to_logits.bias, widths)
+            of_column = dict(zip(self.wide, self.tables, strict=True))
+            for column, (part, log) in enumerate(zip(parts, logs, strict=True)):
+                start = of_column[column].bias if column in of_column else part
+                start.copy_(log)  # type: ignore[operator]
 
     @property
     def reader(self) -> list[nn.Parameter]:
@@ -59,7 +68,7 @@ class Autoencoder(nn.Module):
     @property
     def writer(self) -> list[nn.Parameter]:
         """The decoder's parameters."""
-        return [p for part in (self.from_latent, self.writing, self.to_logits) for p in part.parameters()]
+        return [p for part in (self.from_latent, self.writing, self.to_logits, self.tables) for p in part.parameters()]
 
     def posterior(self, tokens: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of each row's latent vector, both (rows, latent)."""
@@ -76,7 +85,8 @@ class Autoencoder(nn.Module):
         x = tape.through(self.from_latent, latent)
         for layer in self.writing:
             x = x + functional.silu(tape.through(layer, _normal(x)))
-        return tape.through(self.to_logits, _normal(x))
+        outputs = tape.through(self.to_logits, _normal(x))
+        return opened(outputs, self.sizes, self.wide, list(self.tables), tape.through)
 
     def losses(
         self, tokens: Tensor, noise: Tensor, tape: Tape | None = None, *, beta: float = 1.0, free_bits: float = 0.0

@@ -6,8 +6,9 @@ teachers: a Wasserstein critic with gradient penalty, the only part that reads r
 Under a budget the critic reads Poisson batches through DP-SGD; a real row's condition is one of its own values, and the
 generator's conditions are drawn from the noisy one-way marginals, so that nothing is resampled by condition.
 
-Reading order: settings and fit, the critic's step, the generator's step, the sampler. Beside this file: `generator`
-(layout and network), `critic`, `measuring` (which marginals) and `matching` (the distance to them).
+Reading order: settings and fit, the critic's step, the generator's step. Beside this file: `generator` (layout and
+network), `embedded` (columns of many tokens), `critic`, `measuring` (which marginals), `matching` (the distance to
+them) and `ctgan_sampler`.
 """
 
 from __future__ import annotations
@@ -16,18 +17,14 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tabsynth import _check
-from tabsynth.encoding.conditions import Allowed
 from tabsynth.encoding.encoder import Encoded, Encoder
 from tabsynth.errors import InputError
 from tabsynth.privacy.checkpoint import Randomness, Stateful, keep, taken_up
@@ -36,18 +33,22 @@ from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
-from tabsynth.schema import Schema
-from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
+from tabsynth.synthesizers.base import Progress, Sampler, silent
 from tabsynth.synthesizers.critic import Critic, clipped_real_sum, generated_gradient
-from tabsynth.synthesizers.generator import Asked, Generator, Layout, draw_conditions, gumbel, padded, rarest
-from tabsynth.synthesizers.matching import Targets, assemble, match_loss
+from tabsynth.synthesizers.ctgan_sampler import CTGANSampler
+from tabsynth.synthesizers.embedded import in_parts, rows_at_once
+from tabsynth.synthesizers.generator import (
+    Generator,
+    Layout,
+    draw_conditions,
+    soft_rows,
+    surprise,
+)
+from tabsynth.synthesizers.matching import Targets, assemble, distance, joined, match_loss, singled_out
 from tabsynth.synthesizers.measuring import Measuring, Shares
-from tabsynth.synthesizers.picking import outputs_at, picked
 from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
 from tabsynth.table import Table
 
-BLOCK = 2048  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
-CELLS = 4_000_000  # of the logits of a block
 WARM_UP = {"warm_up": 0.02, "start": 0.02}  # the first steps count: the rate is never 0
 RATES = "generator_rate or critic_rate"
 
@@ -94,7 +95,7 @@ class CTGAN:
     seed: int = 0
 
     name: ClassVar[str] = "ctgan"
-    sampler: ClassVar[type[Sampler]]
+    sampler: ClassVar[type[Sampler]] = CTGANSampler
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
@@ -142,7 +143,7 @@ class CTGAN:
         dpsgd = self._dpsgd(training, table, known, ledger, secret)
         training.run(dpsgd, rows, progress, ledger.spent.epsilon)
         dpsgd.finish()
-        return CTGANSampler(known.schema, self, training.averaged, targets.one_way)
+        return CTGANSampler(known.schema, training.averaged, targets.one_way)
 
     def generator(self, layout: Layout, one_way: Tensor) -> Generator:
         """Return an untrained generator of these settings."""
@@ -256,7 +257,7 @@ class _Training:
         settings = self.settings
         with torch.no_grad():
             condition, _ = self.conditions(settings.generator_batch)
-            fakes = self.draw(*self.generator(self.noise(settings.generator_batch), condition))
+            fakes = self.fakes(self.generator.hidden(self.noise(settings.generator_batch), condition), condition)
         between = None
         if under_dp:
             weight = torch.rand(len(fakes), 1, generator=self.rng)
@@ -275,7 +276,7 @@ class _Training:
         if self.settings.pac > 1:  # neighbours in the table are no random pack
             chosen = chosen[np.argsort(self.secret.uniform(count))]
         index = torch.tensor(private.tokens[chosen], dtype=torch.int64) + self.layout.starts
-        rows = self.layout.encode(index, torch.tensor(private.offsets[chosen]))
+        rows = self.layout.encode(index, torch.tensor(private.offsets[chosen]), self.tables)
         condition = index.gather(1, (column * len(self.layout.sizes)).long()[:, None])[:, 0]
         weight = mix.float()[:, None]
         if self.settings.pac > 1:  # rows that are judged together share one weight
@@ -288,11 +289,16 @@ class _Training:
         """Take one generator step from the marginals, the condition and the critic; it reads no row."""
         settings = self.settings
         condition, columns = self.conditions(settings.generator_batch)
-        logits, shifts = self.generator(self.noise(settings.generator_batch), condition)
-        loss = settings.condition_weight * self.condition_loss(logits, condition, columns)
-        loss = loss + settings.match_weight * match_loss(self.layout.softmax(logits), self.targets)
+        hidden = self.generator.hidden(self.noise(settings.generator_batch), condition)
+        if self.layout.wide:
+            loss, drawn = self.matched_in_parts(hidden, condition, columns, judged=critic_weight > 0)
+        else:
+            logits, shifts = self.generator.from_hidden(hidden, condition)
+            loss = settings.condition_weight * surprise(logits, self.layout.sizes, condition, columns).mean()
+            loss = loss + settings.match_weight * match_loss(self.layout.softmax(logits), self.targets)
+            drawn = self.draw(logits, shifts) if critic_weight > 0 else hidden
         if critic_weight > 0:
-            loss = loss - critic_weight * self.critic(self.packed(self.draw(logits, shifts), condition)).mean()
+            loss = loss - critic_weight * self.critic(self.packed(drawn, condition)).mean()
         parameters = list(self.generator.parameters())
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -304,27 +310,49 @@ class _Training:
         require_finite([loss], RATES)
         return float(loss.detach())
 
-    def condition_loss(self, logits: Tensor, condition: Tensor, columns: Tensor) -> Tensor:
-        """Return the mean cross-entropy between the conditioned column's softmax and its condition."""
-        log_sums = torch.stack([part.logsumexp(1) for part in torch.split(logits, self.layout.sizes, 1)], 1)
-        return (log_sums.gather(1, columns[:, None]) - logits.gather(1, condition[:, None])).mean()
+    def matched_in_parts(
+        self, hidden: Tensor, condition: Tensor, columns: Tensor, *, judged: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss before the critic's opinion, and rows where they are `judged`: computed a few at a time."""
+        settings, layout = self.settings, self.layout
+        seed = torch.randint(2**62, (1,), generator=self.rng).expand(len(hidden)) + torch.arange(len(hidden))
 
-    def draw(self, logits: Tensor, shifts: Tensor) -> Tensor:
-        """Return differentiable rows: Gumbel-softmax blocks and centred places within bins."""
-        soft = self.layout.softmax((logits + gumbel(logits.shape, self.rng)) / self.settings.temperature)
-        places = []
-        for column in self.layout.placed:
-            block = self.layout.block(column)
-            shift = (soft[:, block] * shifts[:, block]).sum(1)
-            uniform = torch.rand(len(soft), generator=self.rng).clamp(1e-4, 1 - 1e-4)
-            places.append(torch.tanh((uniform.logit() + shift) / 2) * (soft[:, block] @ self.layout.spread[block]))
-        return torch.cat([soft, torch.stack(places, 1)], 1) if places else soft
+        def part(hidden: Tensor, condition: Tensor, columns: Tensor, seed: Tensor) -> tuple[Tensor, ...]:
+            logits, shifts = self.generator.from_hidden(hidden, condition)
+            probabilities = layout.softmax(logits)
+            found = probabilities.sum(0), *singled_out(probabilities, self.targets)
+            lost = surprise(logits, layout.sizes, condition, columns)
+            rng = torch.Generator().manual_seed(int(seed[0]))  # the same noise whenever it is called again
+            return *found, lost, self.draw(logits, shifts, rng) if judged else hidden
+
+        halves = zip(*(each.chunk(2) for each in (hidden, condition, columns, seed)), strict=True)
+        parts = [in_parts(part, half, layout.tokens) for half in halves]
+        match = distance([joined([each[:3] for each in half]) for half in parts], self.targets)
+        lost, drawn = (torch.cat([each[place] for half in parts for each in half]) for place in (3, 4))
+        return settings.condition_weight * lost.mean() + settings.match_weight * match, drawn
+
+    def fakes(self, hidden: Tensor, condition: Tensor) -> Tensor:
+        """Return drawn rows, a few at a time where they are wide."""
+        size = rows_at_once(self.layout.tokens) if self.layout.wide else len(hidden)
+        pieces = zip(torch.split(hidden, size), torch.split(condition, size), strict=True)
+        return torch.cat([self.draw(*self.generator.from_hidden(*piece)) for piece in pieces])
+
+    def draw(self, logits: Tensor, shifts: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Return differentiable rows; see `soft_rows`."""
+        return soft_rows(
+            self.layout, logits, shifts, self.tables, temperature=self.settings.temperature, rng=rng or self.rng
+        )
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """The embeddings of wide columns as the critic is given them: the generator's, which no row has reached."""
+        return [each.detach() for each in self.generator.embeddings()]
 
     def packed(self, rows: Tensor, condition: Tensor) -> Tensor:
         """Return the critic's inputs: `pac` rows side by side, then their conditions."""
         pac = self.settings.pac
         n = len(rows) // pac * pac
-        given = self.layout.one_hot(condition[:n])
+        given = self.layout.given(condition[:n], self.tables)
         parts = [part.reshape(n // pac, pac * part.shape[1]) for part in (rows[:n], given)]
         return torch.cat(parts, 1)
 
@@ -335,63 +363,3 @@ class _Training:
     def conditions(self, count: int) -> tuple[Tensor, Tensor]:
         """Draw conditions from the measured one-way marginals."""
         return draw_conditions(self.targets.one_way, self.layout, count, self.rng)
-
-
-class CTGANSampler(Sampler):
-    """The averaged generator and the one-way marginals that its conditions are drawn from."""
-
-    def __init__(self, schema: Schema, settings: CTGAN, generator: Generator, one_way: Tensor) -> None:
-        self.schema, self._settings, self._generator, self._one_way = schema, settings, generator.eval(), one_way
-        self._encoder, self._to_logits = Encoder(schema), padded(generator.to_logits)
-
-    @cached_property
-    def _layout(self) -> Layout:
-        return Layout(self._encoder)
-
-    def draw_given(self, rows: int, rng: np.random.Generator, allowed: Mapping[str, Allowed]) -> pd.DataFrame:
-        """Return rows whose conditional vector meets the rarest condition; others, and rows that disobey, are to go."""
-        return self.draw(rows, rng, rarest(self._one_way, self._layout, self._encoder.names, allowed))
-
-    def draw(self, rows: int, rng: np.random.Generator, asked: Asked | None = None) -> pd.DataFrame:
-        """Return rows of the generator; the first rows of a larger sample are those of a smaller one."""
-        source = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        size = max(1, min(BLOCK, CELLS // self._layout.width))
-        blocks = [self._block(size, source, asked) for _ in range(0, rows, size)]
-        tokens = np.concatenate([block.tokens for block in blocks])[:rows]
-        return self._encoder.decode(tokens, rng, np.concatenate([block.offsets for block in blocks])[:rows])
-
-    @torch.no_grad()
-    def _block(self, rows: int, source: torch.Generator, asked: Asked | None) -> Encoded:
-        """Return tokens and places within bins of one block; of the shifts only those that are used are computed."""
-        layout, generator = self._layout, self._generator
-        condition, _ = draw_conditions(self._one_way, layout, rows, source, asked=asked)
-        hidden = generator.hidden(torch.randn(rows, self._settings.noise_width, generator=source), condition)
-        logits = functional.linear(hidden, *self._to_logits)
-        logits[torch.arange(rows), condition] += generator.obedience
-        uniform = torch.rand(rows, len(layout.sizes), generator=source)
-        tokens = picked(logits, torch.cat([layout.starts, torch.tensor([layout.width])]), uniform)
-        places = torch.full(tokens.shape, 0.5)
-        shift = outputs_at(generator.to_shifts, hidden, (tokens + layout.starts)[:, layout.placed])
-        uniform = torch.rand(shift.shape, generator=source).clamp(1e-6, 1 - 1e-6)
-        places[:, layout.placed] = torch.sigmoid(uniform.logit() + shift).clamp(max=1 - 1e-6)
-        return Encoded(tokens.numpy().astype(np.int32), places.numpy())
-
-    def state(self) -> tuple[dict[str, Any], Arrays]:
-        """Return the generator's shape and weights, and the marginals."""
-        names = ("noise_width", "generator_width", "generator_depth")
-        weights = {f"generator.{name}": value.numpy() for name, value in self._generator.state_dict().items()}
-        return {name: getattr(self._settings, name) for name in names}, weights | {"one_way": self._one_way.numpy()}
-
-    @classmethod
-    def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
-        """Return the sampler with these weights."""
-        settings = CTGAN(**values)
-        one_way = torch.tensor(arrays["one_way"])
-        with torch.random.fork_rng(devices=[]):  # the weights are overwritten, and nobody's random state is used
-            generator = settings.generator(Layout(Encoder(schema)), one_way)
-        named = {name.removeprefix("generator."): value for name, value in arrays.items() if name != "one_way"}
-        generator.load_state_dict({name: torch.tensor(value) for name, value in named.items()})
-        return cls(schema, settings, generator, one_way)
-
-
-CTGAN.sampler = CTGANSampler

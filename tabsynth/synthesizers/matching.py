@@ -7,23 +7,25 @@ post-processing of measurements that were paid for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tabsynth.privacy.marginals import Marginal
+from tabsynth.synthesizers.embedded import in_parts
 
 DENSE = 2_000  # tokens that pairs are matched over; columns beyond, the largest first, are matched one by one
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Targets:
-    """Measured shares over the one-hot coordinates of rows; weight 0 where nothing was measured.
+    """Measured shares over all tokens, those of each column side by side; weight 0 where nothing was measured.
 
     `one_way` (tokens,). `two_way` (dense, dense) and `three_way` (classes, dense, dense), the latter None without
-    triples, over the coordinates `dense`; `given` are those of the target's tokens.
+    triples, over the tokens `dense`; `given` are the target's tokens, none without
+    triples.
     """
 
     one_way: Tensor
@@ -36,12 +38,51 @@ class Targets:
     three_way_weight: Tensor | None
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Half:
+    """What half of a batch says: the mean probability of each token (tokens,), and every row's of some tokens."""
+
+    mean: Tensor
+    dense: Tensor
+    given: Tensor
+
+
 def match_loss(probabilities: Tensor, targets: Targets) -> Tensor:
     """Return an unbiased estimate of the weighted squared distance: the product of two half-batches' residuals."""
-    halves = [_residuals(half, targets) for half in probabilities.chunk(2)]
+    return distance([_half(each, targets) for each in probabilities.chunk(2)], targets)
+
+
+def match_loss_in_parts(probabilities: Callable[..., Tensor], inputs: Sequence[Tensor], targets: Targets) -> Tensor:
+    """Return the same where rows are too wide to be held at once: `probabilities(*inputs)`, called on a few of them."""
+
+    def part(*rows: Tensor) -> tuple[Tensor, ...]:
+        found = probabilities(*rows)
+        return found.sum(0), *singled_out(found, targets)
+
+    halves = [
+        in_parts(part, half, len(targets.one_way)) for half in zip(*(each.chunk(2) for each in inputs), strict=True)
+    ]
+    return distance([joined(parts) for parts in halves], targets)
+
+
+def singled_out(probabilities: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Return the probabilities of the tokens that pairs and triples are matched over."""
+    return probabilities[:, targets.dense], probabilities[:, targets.given]
+
+
+def joined(parts: Sequence[tuple[Tensor, ...]]) -> Half:
+    """Return what parts of half a batch say together: each its sum over rows, and what is singled out."""
+    sums, dense, given = zip(*parts, strict=True)
+    together = torch.cat(dense)
+    return Half(torch.stack(sums).sum(0) / len(together), together, torch.cat(given))
+
+
+def distance(halves: Sequence[Half], targets: Targets) -> Tensor:
+    """Return the weighted product of two halves' residuals, summed."""
+    residuals = [_residuals(half, targets) for half in halves]
     weights = [targets.one_way_weight, targets.two_way_weight, targets.three_way_weight]
-    total = probabilities.new_zeros(())
-    for weight, first, second in zip(weights, *halves, strict=False):
+    total = halves[0].mean.new_zeros(())
+    for weight, first, second in zip(weights, *residuals, strict=False):
         total = total + (weight * first * second).sum()
     return total
 
@@ -49,7 +90,7 @@ def match_loss(probabilities: Tensor, targets: Targets) -> Tensor:
 def assemble(
     marginals: Sequence[Marginal], sizes: Sequence[int], target: int | None, rows: float, floor: float
 ) -> Targets:
-    """Arrange measured marginals in one-hot coordinates, with a weight for every cell.
+    """Arrange measured marginals over all tokens, with a weight for every cell.
 
     A cell's weight is 1 / (its share under independence + the larger of `floor` and the noise, as shares): close to
     chi-squared, and free of the cell's own noise. Each kind of marginal (one-, two-, three-way) weighs the same.
@@ -77,19 +118,27 @@ def assemble(
             three[:, blocks[a], blocks[b]] = _shares(m, rows).permute(2, 0, 1)
             expected = share[target][:, None, None] * share[a][:, None] * share[b]
             three_weight[:, blocks[a], blocks[b]] = 1 / (expected + max(floor, m.scale / rows)) / len(triples)
-    dense = torch.cat([torch.arange(starts[c], starts[c] + sizes[c]) for c in columns])
-    given = torch.arange(starts[target], starts[target] + sizes[target]) if target is not None else dense[:0]
+    dense = torch.cat([torch.arange(0), *(torch.arange(starts[c], starts[c] + sizes[c]) for c in columns)])
+    given = dense[:0]
+    if three is not None and target is not None:
+        given = torch.arange(starts[target], starts[target] + sizes[target])
     return Targets(one_way, one_weight, dense, two, two_weight, given, three, three_weight)
 
 
-def _residuals(probabilities: Tensor, targets: Targets) -> list[Tensor]:
+def _half(probabilities: Tensor, targets: Targets) -> Half:
+    """Return what half of a batch says; the order in which gradients are added up is that of these lines."""
+    dense = probabilities[:, targets.dense]
+    mean = probabilities.mean(0)
+    return Half(mean, dense, probabilities[:, targets.given])
+
+
+def _residuals(half: Half, targets: Targets) -> list[Tensor]:
     """Return generated minus measured shares, per kind of marginal."""
-    n = len(probabilities)
-    over = probabilities[:, targets.dense]
-    one_way = probabilities.mean(0) - targets.one_way
+    over, n = half.dense, len(half.dense)
+    one_way = half.mean - targets.one_way
     if targets.three_way is None:
         return [one_way, over.T @ over / n - targets.two_way]
-    weighted = torch.einsum("nt,nd->tdn", probabilities[:, targets.given], over) / n
+    weighted = torch.einsum("nt,nd->tdn", half.given, over) / n
     three_way = weighted @ over
     return [one_way, three_way.sum(0) - targets.two_way, three_way - targets.three_way]  # the target's shares sum to 1
 
@@ -115,7 +164,7 @@ def _dense_columns(sizes: Sequence[int]) -> list[int]:
     tokens = 0
     for column in sorted(range(len(sizes)), key=lambda c: sizes[c]):
         tokens += sizes[column]
-        if tokens <= DENSE or not kept:
+        if tokens <= DENSE:
             kept.append(column)
     return sorted(kept)
 

@@ -39,7 +39,8 @@ from tabsynth.synthesizers.autoencoder import Autoencoder
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.bookkeeping import clipped_sum
 from tabsynth.synthesizers.device import pick
-from tabsynth.synthesizers.matching import Targets, assemble, match_loss
+from tabsynth.synthesizers.embedded import rows_at_once
+from tabsynth.synthesizers.matching import Targets, assemble, match_loss, match_loss_in_parts
 from tabsynth.synthesizers.measuring import Measuring, Shares
 from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
 from tabsynth.table import Table
@@ -249,6 +250,7 @@ class _Training:
         self.averaged = copy.deepcopy(self.model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.99))
         self.rng = torch.Generator().manual_seed(settings.seed)
+        self.chunk = min(2048, rows_at_once(sum(sizes))) if self.model.wide else 2048  # rows of a clipped sum
 
     def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> None:
         """Take all steps: on marginals, on dreams, on rows; `epsilon` was charged and is shown as it is."""
@@ -295,15 +297,23 @@ class _Training:
 
     def mismatch(self) -> Tensor:
         """Return the weighted distance between the marginals and those of rows from the prior."""
-        logits = self.model.logits(self.normal(self.settings.match_rows))
-        return self.settings.match_weight * match_loss(self.model.softmax(logits), self.targets)
+        latent = self.normal(self.settings.match_rows)
+
+        def drawn(latent: Tensor) -> Tensor:
+            return self.model.softmax(self.model.logits(latent))
+
+        if self.model.wide:
+            return self.settings.match_weight * match_loss_in_parts(drawn, [latent], self.targets)
+        return self.settings.match_weight * match_loss(drawn(latent), self.targets)
 
     def dream_loss(self) -> Tensor:
         """Return minus the mean log-density that the encoder gives to the latent vectors behind dreamed rows."""
         with torch.no_grad():
             latent = self.normal(self.settings.match_rows)
             uniform = torch.rand(len(latent), len(self.model.sizes), generator=self.rng).to(self.device)
-            tokens = self.model.pick(self.model.logits(latent), uniform)
+            size = rows_at_once(sum(self.model.sizes)) if self.model.wide else len(latent)
+            pieces = zip(torch.split(latent, size), torch.split(uniform, size), strict=True)
+            tokens = torch.cat([self.model.pick(self.model.logits(each), points) for each, points in pieces])
         mean, log_spread = self.model.posterior(tokens)
         return (log_spread + ((latent - mean) / log_spread.exp()).square() / 2).sum(1).mean()
 
@@ -322,7 +332,7 @@ class _Training:
             at = torch.from_numpy(places)
             whose = None if owner is None else owner[at]
             at = at.to(self.device)
-            return clipped_sum(parameters, losses, (tokens[at], noise[at]), clip, owner=whose)
+            return clipped_sum(parameters, losses, (tokens[at], noise[at]), clip, owner=whose, chunk=self.chunk)
 
         total = sum_of(np.arange(len(tokens)))
         require_finite(total, RATES)  # which clipping guarantees: without a budget it tells of divergence

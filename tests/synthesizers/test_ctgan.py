@@ -21,7 +21,8 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers import ctgan as module
-from tabsynth.synthesizers import model
+from tabsynth.synthesizers import ctgan_sampler, model
+from tabsynth.synthesizers.base import Sampler
 from tabsynth.synthesizers.critic import clipped_real_sum
 from tabsynth.synthesizers.ctgan import CTGAN, Layout
 from tabsynth.synthesizers.generator import draw_conditions, rarest
@@ -201,7 +202,7 @@ def test_packs_count_as_many_rows_and_hold_strangers(table):
     assert (len(real), len(mixed), owner) == (10, 10, None)  # the rest of the last pack is left out
     width = fakes.shape[1]
     first = torch.cat([real[0, at * width : at * width + found.layout.width][None] for at in range(4)])
-    in_order = found.layout.one_hot(torch.tensor(rows.tokens[:4, 0]).long())
+    in_order = found.layout.given(torch.tensor(rows.tokens[:4, 0]).long())
     assert not torch.equal(first[:, : found.layout.sizes[0]], in_order[:, : found.layout.sizes[0]])
     ratio = mixed[0].reshape(-1)[: 4 * width] / real[0].reshape(-1)[: 4 * width]
     weights = ratio[torch.isfinite(ratio)]
@@ -360,7 +361,7 @@ def test_fits_under_a_budget_do_not_repeat(table):
 def test_samples_repeat_and_begin_alike_whatever_their_length(table, tmp_path, monkeypatch):
     found, _ = fit(table)
     found.save(tmp_path / "model")
-    monkeypatch.setattr(module, "CELLS", 40 * found.sampler._layout.width)
+    monkeypatch.setattr(ctgan_sampler, "CELLS", 40 * found.sampler._layout.width)
     first, again, loaded = (
         each.sample(101, np.random.default_rng(3)) for each in (found, found, model.load(tmp_path / "model"))
     )
@@ -501,7 +502,7 @@ def obedient(table):
     with torch.no_grad():
         parts.averaged.obedience.fill_(12.0)
         parts.averaged.from_condition.weight.mul_(3)
-    return module.CTGANSampler(table.schema, QUICK, parts.averaged, parts.targets.one_way)
+    return module.CTGANSampler(table.schema, parts.averaged, parts.targets.one_way)
 
 
 def test_a_condition_goes_into_the_conditional_vector(table, monkeypatch):
@@ -512,7 +513,7 @@ def test_a_condition_goes_into_the_conditional_vector(table, monkeypatch):
     both = sampler.sample(500, np.random.default_rng(0), {"age": 40, "ill": True})
     assert (both["age"] == 40).all()
     assert both["ill"].all()
-    monkeypatch.setattr(module.CTGANSampler, "draw_given", module.Sampler.draw_given)
+    monkeypatch.setattr(module.CTGANSampler, "draw_given", Sampler.draw_given)
     plain = sampler.sample(500, np.random.default_rng(0), {"age": 40, "ill": True})
     assert plain.attrs["acceptance"] < both.attrs["acceptance"] / 5
 
