@@ -118,13 +118,9 @@ SITES: dict[str, dict[str, str]] = {
     "synthesizers/marginals_study.py": {"Study._scores: self.private": CHOICE, "Study._count: self.private": PAIRS},
     "synthesizers/rows.py": {
         "Rows.fit: table.private": GRADIENTS,
-        "_Training.__init__: private": GRADIENTS,
-        "_Training.__init__: self.private": GRADIENTS,
-        "_Training.charge: self.private": SAMPLED,
         "_Training.charge: table.private": SAMPLED,
         "_Training.charge: table.units": SAMPLED,
         "_Training.run: private": GRADIENTS,
-        "_Training.run: self.private": GRADIENTS,
         "_Training.step: private": GRADIENTS,
     },
     "synthesizers/starting.py": {"measured_start: private": PAIRS},

@@ -3,7 +3,7 @@
 A row is one token per column: a category, or a number's bin. The row's likelihood is a product of one softmax per
 column given the columns before it, each over that column's own tokens, so no value outside the declared domain can be
 drawn. Output biases start from the (noisy) one-way marginals, so that training begins at independent columns. Under a
-budget every step is one of DP-SGD; few, large and therefore less noisy steps do best at small budgets.
+budget every step is one of DP-SGD, and training starts from what the target says of every column (see `starting`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -36,6 +36,7 @@ from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.prefixes import blocks_of
 from tabsynth.synthesizers.rows_given import Given
+from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
 from tabsynth.synthesizers.starting import Ties, measured_start
 from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
 from tabsynth.synthesizers.transformer import RowTransformer, Steps, clipped_sum
@@ -43,8 +44,6 @@ from tabsynth.table import Table
 
 BLOCK = 16384  # rows that are sampled together
 SCORED = 4096  # rows whose likelihood is found together
-ROOMY = 3.0  # epsilon above which a batch need not be as large for its noise to be small
-BATCH = 8192
 MANY = 16_000  # units from which on there are steps enough without a budget in batches of 256
 ORDERS = ("schema", "fewest", "target")
 CELLS = 2**23  # of the widest output of a block
@@ -203,8 +202,8 @@ class RowsSampler(Sampler):
 class Rows:
     """Settings of the row transformer; defaults are those of the benchmark.
 
-    `steps`, `batch`, `rate`, `average`, `max_grad_norm` and `bins` count under a budget. `batch` None: 8,192 units,
-    above epsilon 3 half of that, which halves what a fit takes, or all of a smaller table. Without a budget `epochs`
+    `steps`, `batch`, `rate`, `average`, `max_grad_norm`, `with_target` and `bins` count under a budget; those that are
+    None follow epsilon, see `rows_recipe`. A table smaller than a batch is one batch. Without a budget `epochs`
     passes are made in batches of `free_batch` (None: 256 units, or 128 of fewer than 16,000) with `free_rate`,
     `free_average` and `free_bins`. `shuffled` is the share of rows that are trained on in an order of their own; the
     others are read in `order`, in which rows are sampled too: the columns with the fewest tokens first ("fewest"),
@@ -217,9 +216,9 @@ class Rows:
     Raises InputError naming the setting that is out of range.
     """
 
-    steps: int = 150
+    steps: int | None = None
     batch: int | None = None
-    rate: float = 1.5e-2
+    rate: float | None = None
     average: float = 0.95
     max_grad_norm: float = 0.5
     epochs: float = 14.0
@@ -236,7 +235,7 @@ class Rows:
     free_bins: int = 256
     discovery: float = 0.10
     one_way: float = 0.05
-    with_target: float = 0.15
+    with_target: float | None = None
     seed: int = 0
     device: str = "auto"
 
@@ -245,19 +244,29 @@ class Rows:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        for name in ("rate", "max_grad_norm", "epochs", "free_rate", "discovery", "one_way", "target_weight"):
+        given = {
+            name for name in ("steps", "batch", "rate", "with_target", "free_batch") if getattr(self, name) is not None
+        }
+        for name in (
+            "max_grad_norm",
+            "epochs",
+            "free_rate",
+            "discovery",
+            "one_way",
+            "target_weight",
+            *given & {"rate"},
+        ):
             _check.positive(name, getattr(self, name))
-        for name in ("average", "free_average", "shuffled", "with_target"):
+        for name in ("average", "free_average", "shuffled", *given & {"with_target"}):
             _check.within(name, getattr(self, name), 0, 1)
-        given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
-        for name in ("steps", *given, "width", "depth", "heads", "bins", "free_bins"):
+        for name in (*given - {"rate", "with_target"}, "width", "depth", "heads", "bins", "free_bins"):
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("seed", self.seed, 0)
         _check.one_of("order", self.order, ORDERS)
         pick(self.device)
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
-        if self.discovery + self.one_way + self.with_target >= 1:
+        if self.discovery + self.one_way + (self.with_target or 0.0) >= 1:
             raise InputError("discovery, one_way and with_target must sum to less than 1, for training takes the rest.")
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
@@ -275,27 +284,23 @@ class Rows:
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
         target, unit = _target(known.schema, encoder), table.schema.unit.rows
-        shares = (self.one_way, self.with_target if noisy else 0.0)
+        recipe = self.recipe(ledger)
+        shares = (self.one_way, recipe.with_target if noisy else 0.0)
         start, ties = measured_start(
             tokens, encoder, target, known.rows, shares=shares, rows_per_unit=unit, ledger=ledger, secret=secret
         )
         bins = [codec.values if codec.column.ordered else codec.bins for codec in encoder.codecs]
         model = self.untrained(encoder.sizes, bins, start, ties)
-        training = _Training(self, model, target, private=noisy)
+        training = _Training(self, model, target, recipe if noisy else None)
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
         dpsgd.finish()
         return RowsSampler(known.schema, self, training.averaged.cpu())
 
-    def private_batch(self, ledger: Ledger) -> int:
-        """Return the batch under this ledger's budget, a public figure.
-
-        >>> from tabsynth.privacy.budget import Budget
-        >>> [Rows().private_batch(Ledger(Budget(epsilon, 1e-5))) for epsilon in (1.0, 8.0)]
-        [8192, 4096]
-        """
-        roomy = ledger.budget is not None and ledger.budget.epsilon > ROOMY
-        return self.batch or (BATCH // 2 if roomy else BATCH)
+    def recipe(self, ledger: Ledger) -> Recipe:
+        """Return the settings that count under this ledger's budget: as set, or by its epsilon, a public figure."""
+        own = {field.name: getattr(self, field.name) for field in fields(Recipe)}
+        return replace(usual_recipe(ledger), **{name: value for name, value in own.items() if value is not None})
 
     def reading_order(self, sizes: Sequence[int], target: int | None = None) -> tuple[int, ...]:
         """Return the columns in the order that they are read and sampled in, given their numbers of tokens.
@@ -325,14 +330,14 @@ class Rows:
 class _Training:
     """The moving parts of one fit."""
 
-    def __init__(self, settings: Rows, model: RowTransformer, target: int | None, *, private: bool) -> None:
+    def __init__(self, settings: Rows, model: RowTransformer, target: int | None, recipe: Recipe | None) -> None:
         self.device = pick(settings.device)
-        self.settings, self.model, self.private = settings, model.to(self.device), private
+        self.settings, self.model, self.recipe = settings, model.to(self.device), recipe
         self.averaged = copy.deepcopy(model)
         self.order = torch.tensor(settings.reading_order(model.sizes, target))
         self.weights = [settings.target_weight if place == target else 1.0 for place in range(len(model.sizes))]
-        if private:
-            self.rate, self.average = settings.rate, settings.average
+        if recipe:
+            self.rate, self.average = recipe.rate, settings.average
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99))
         else:
             self.rate, self.average = settings.free_rate, settings.free_average
@@ -341,8 +346,8 @@ class _Training:
     def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge all steps: what is left of the budget."""
         own = self.settings
-        if self.private:
-            settings = DPSGDSettings(own.steps, own.private_batch(ledger), own.max_grad_norm)
+        if self.recipe:
+            settings = DPSGDSettings(self.recipe.steps, self.recipe.batch, own.max_grad_norm)
         else:
             batch = own.free_batch or (256 if units >= MANY else 128)
             steps = max(1, round(own.epochs / min(1.0, batch / units)))
@@ -363,7 +368,7 @@ class _Training:
         steps = dpsgd.settings.steps
         for batch in dpsgd.batches(model=self.model, averaged=self.averaged):
             self.step(dpsgd, batch, private, secret, self.rate * warm_up_cosine(batch.step / steps))
-            if self.private or batch.step % 20 == 0 or batch.step == steps:
+            if self.recipe or batch.step % 20 == 0 or batch.step == steps:
                 progress(batch.step, steps, {"epsilon": epsilon})
         require_finite(self.averaged.parameters(), "rate or free_rate")
 

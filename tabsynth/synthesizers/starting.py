@@ -81,7 +81,7 @@ def measured_start(
     """
     sizes, names = encoder.sizes, encoder.names
     ones = one_way(private, sizes, names, share=shares[0], rows_per_unit=rows_per_unit, ledger=ledger, secret=secret)
-    if target is None or sizes[target] > MOST_CLASSES or not shares[1] > 0:
+    if target is None or not 1 < sizes[target] <= MOST_CLASSES or not shares[1] > 0:
         return [_start(one, rows) for one in ones], None
     sigma = ledger.sigma(shares[1] / max(1, len(sizes) - 1))
     pairs = {

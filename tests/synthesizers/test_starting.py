@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from tabsynth.errors import InputError
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.clipping import check_clipped_sum
 from tabsynth.privacy.ledger import Ledger
@@ -15,6 +17,7 @@ from tabsynth.privacy.marginals import Marginal
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers.rows import Rows, RowsSampler
+from tabsynth.synthesizers.rows_recipe import ROOMY_RECIPE, TIGHT_RECIPE
 from tabsynth.synthesizers.starting import Ties, tie, together
 from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
 from tabsynth.table import read
@@ -149,7 +152,7 @@ def table(columns=COLUMNS, rows=6000):
     return read(pd.DataFrame({"a": a, "x": x, "c": c}), Schema(columns, rows=rows))
 
 
-STILL = {"width": 8, "depth": 1, "steps": 1, "batch": 64, "rate": 1e-9}
+STILL = {"width": 8, "depth": 1, "steps": 1, "batch": 64, "rate": 1e-9, "with_target": 0.1}
 
 
 def test_a_fit_under_a_budget_starts_from_its_target():
@@ -180,3 +183,12 @@ def test_without_a_tie_to_pay_for_nothing_is_charged_for_one(case):
     sampler = Rows(**settings).fit(table(columns), ledger, Secret())
     assert not any(", " in charge.why for charge in ledger.charges)
     assert "ties.table" not in sampler.state()[1]
+
+
+def test_settings_that_are_given_win_over_the_recipe_of_an_epsilon():
+    tight, roomy = (Ledger(Budget(epsilon, 1e-5)) for epsilon in (1.0, 8.0))
+    assert Rows().recipe(tight) == TIGHT_RECIPE
+    assert Rows().recipe(roomy) == ROOMY_RECIPE
+    assert Rows(rate=0.5, with_target=0.0).recipe(tight) == replace(TIGHT_RECIPE, rate=0.5, with_target=0.0)
+    with pytest.raises(InputError, match="with_target must lie between 0 and 1"):
+        Rows(with_target=1.5)
