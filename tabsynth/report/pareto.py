@@ -88,15 +88,17 @@ def picture(report: Mapping[str, Any]) -> dict[str, Any] | None:
             )
     best = sorted((point for point in points if point["front"]), key=lambda point: point["x"]["value"])
     steps = [{"from": a, "to": b} for a, b in pairwise(best)]
-    ticks = {side: placed[side]["ticks"] for side in placed}
-    return {"points": points, "steps": steps, "ticks": ticks, "axes": drawn}
+    ticks, limits = ({side: placed[side][part] for side in placed} for part in ("ticks", "limit"))
+    return {"points": points, "steps": steps, "ticks": ticks, "limits": limits, "axes": drawn}
 
 
 def _scale(tables: Sequence[Mapping[str, Any]], side: Mapping[str, str]) -> dict[str, Any]:
-    """Return where the estimates and the ticks of one axis stand, 0 at its worse and 100 at its better end."""
+    """Return where estimates, ticks and the limit of an axis stand: 0 at its worse end, 100 at its better one."""
     found = {table["name"]: _estimate(table, side["check"]) for table in tables}
     known = {name: estimate for name, estimate in found.items() if estimate is not None and _whole(estimate)}
-    low, high, step = axis([estimate[end] for estimate in known.values() for end in ("low", "value", "high")])
+    limit = _limit(tables, side)
+    shown = [estimate[end] for estimate in known.values() for end in ("low", "value", "high")]
+    low, high, step = axis(shown if limit is None else [*shown, limit])
 
     def place(value: float) -> float:
         share = 100 * (value - low) / (high - low)
@@ -106,7 +108,16 @@ def _scale(tables: Sequence[Mapping[str, Any]], side: Mapping[str, str]) -> dict
     return {
         "at": {name: {end: place(e[end]) for end in ("low", "value", "high")} for name, e in known.items()},
         "ticks": [{"at": place(tick), "text": f"{round(tick, 12) + 0.0:.6g}"} for tick in ticks],
+        "limit": None if limit is None else place(limit),
     }
+
+
+def _limit(tables: Sequence[Mapping[str, Any]], side: Mapping[str, str]) -> float | None:
+    """Return the threshold of an axis, where it is the same for every table: one counted from zero."""
+    check = next(check for check in tables[0]["checks"] if check["name"] == side["check"])
+    end = "at_least" if side["better"] == "higher" else "at_most"
+    found: float | None = check["limits"][end] if check["counted_from"] == "zero" else None
+    return found
 
 
 def _estimate(table: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

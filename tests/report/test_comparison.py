@@ -65,6 +65,20 @@ def test_better_is_up_and_to_the_right(comparison):
     assert max(places) <= 100
 
 
+def test_the_limits_stand_where_the_checks_have_them(comparison):
+    drawn = picture(comparison.contents)
+    for side, limit in (("utility", 0.5), ("privacy", 0.65)):
+        ticks = sorted((float(tick["text"]), tick["at"]) for tick in drawn["ticks"][side])
+        assert drawn["limits"][side] == pytest.approx(np.interp(limit, *zip(*ticks, strict=True)), abs=0.02)
+    counted = {"at_least": 0.1, "counted_from": "baseline"}
+    tables = [
+        Candidate(name, 9, (verdict("tstr_ratio", "utility", 0.8, **counted), verdict("m", "privacy", 0.5, at_most=1)))
+        for name in "ab"
+    ]
+    assert picture(compare(tables, train=9, holdout=9).contents)["limits"]["utility"] is None
+    assert "refused: membership_auc" in comparison.html
+
+
 def test_the_front_is_that_of_brute_force():
     rng = np.random.default_rng(0)
     for _ in range(20):
