@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 
 from tabsynth import _check
-from tabsynth.conversion import to_axis
+from tabsynth.canonical import code_places, to_axis
 from tabsynth.metrics.coding import Codes, Floats
 from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level
 from tabsynth.metrics.evidence import Evidence, Tier
 from tabsynth.metrics.fidelity import Distance, cells_of, mean_of, total_variation
+from tabsynth.schema import Column
 
 Over = Literal["mean", "worst"]
 
@@ -87,17 +89,18 @@ class JensenShannon(_OfColumns):
 
 @dataclass(frozen=True, slots=True)
 class Missing(_OfColumns):
-    """Difference of the shares of missing values, over the columns where any value is missing."""
+    """Difference of the shares of missing values, over the columns where any value is missing.
+
+    A code among numbers, such as "refused", is one more way to be missing, with a share of its own: the distance is the
+    total variation between a number, a gap and each of the codes.
+    """
 
     stem: ClassVar[str] = "missing"
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotApplicable where no value is missing in any table."""
         frames = (evidence.rows, evidence.reference, evidence.train)
-        gaps = {
-            column.name: [frame[column.name].isna().to_numpy().astype(np.int64) for frame in frames]
-            for column in evidence.columns
-        }
+        gaps = {column.name: [_gaps(frame[column.name], column) for frame in frames] for column in evidence.columns}
         found = {name: total_variation(*gap[:2]) for name, gap in gaps.items() if any(one.any() for one in gap)}
         if not found:
             raise NotApplicable("No value is missing in any table.")
@@ -144,6 +147,12 @@ def jensen_shannon(rows: Codes, real: Codes) -> Distance:
     if distance == 0:
         return 0.0, np.zeros(len(rows)), np.zeros(len(real))
     return distance, logs[0][rows] / (2 * distance), logs[1][real] / (2 * distance)
+
+
+def _gaps(series: pd.Series, column: Column) -> Codes:
+    """Return 0 for a value, 1 for a gap, and from 2 on for each of the column's codes."""
+    places = code_places(series, column) + 2
+    return np.asarray(np.where(places > 1, places, series.isna().to_numpy(dtype=bool)), dtype=np.int64)
 
 
 def _spread(after: Floats, grid: Floats, values: Floats) -> Floats:
