@@ -66,9 +66,12 @@ def audit(folder: Path, policy: str, budget: str | None) -> None:
     steps = Steps()
     start = time.perf_counter()
     report = Path(tempfile.mkdtemp()) / "report"
+    train, holdout, synthetic = (folder / f"{name}.csv" for name in ("train", "holdout", "synthetic"))
     found = audit_tables(
-        *(folder / f"{name}.csv" for name in ("train", "holdout", "synthetic")),
-        folder=report,
+        train,
+        holdout,
+        synthetic,
+        report,
         target="income",
         policy=policy,
         budget=None if budget is None else seconds_of(budget),
@@ -80,8 +83,8 @@ def audit(folder: Path, policy: str, budget: str | None) -> None:
     print(f"{'step':36}{'CPU s':>8}{'GiB':>7}")
     for name, (seconds, memory) in steps.found.items():
         print(f"{name:36}{seconds:8.1f}{memory:7.2f}")
-    seconds, memory = (one(each) for one, each in zip((sum, max), zip(*steps.found.values(), strict=True), strict=True))
-    print(f"{'all':36}{seconds:8.1f}{memory:7.2f}   {time.perf_counter() - start:.0f} s by the clock")
+    seconds, most = sum(one for one, _ in steps.found.values()), max(one for _, one in steps.found.values())
+    print(f"{'all':36}{seconds:8.1f}{most:7.2f}   {time.perf_counter() - start:.0f} s by the clock")
     for verdict in found.verdicts:
         print(f"{verdict.name:36}{verdict.status:16}{verdict.reason}")
 
@@ -91,12 +94,13 @@ class Steps:
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[float, float]] = {}
+        self.name, self.start = "", 0.0
         self.next("reading")
 
     def next(self, name: str) -> None:
         """End the step before and begin the one called `name`."""
         now = time.process_time()
-        if hasattr(self, "name"):
+        if self.name:
             self.found[self.name] = now - self.start, largest()
             print(f"{self.name}: {now - self.start:.1f} s, {largest():.2f} GiB", file=sys.stderr, flush=True)
         self.name, self.start = name, now

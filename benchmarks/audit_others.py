@@ -47,7 +47,7 @@ def sdv(train: pd.DataFrame) -> pd.DataFrame:
     from sdv.metadata import Metadata
     from sdv.single_table import GaussianCopulaSynthesizer
 
-    synthesizer = GaussianCopulaSynthesizer(Metadata.detect_from_dataframe(train))
+    synthesizer = GaussianCopulaSynthesizer(Metadata.detect_from_dataframes({"adult": train}))
     synthesizer.fit(train)
     rows: pd.DataFrame = synthesizer.sample(len(train))
     return rows
