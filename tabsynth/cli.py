@@ -27,6 +27,7 @@ from tabsynth.cli_options import (
     Epsilon,
     LedgerPath,
     Lifetime,
+    Look,
     ModelName,
     Policy,
     ReleaseShadows,
@@ -41,6 +42,7 @@ from tabsynth.cli_options import (
     ledger_opener,
     record_use,
     require_new,
+    require_readable,
     seconds_of,
     settings_of,
     shadows_of,
@@ -96,6 +98,7 @@ def schema(
 
     require_new(output)
     _check.one_of("--format", form, ("yaml", "sdv"))
+    require_readable(table, delimiter=delimiter)
     record_use("schema", table, ledger)
     drafted = draft(table, delimiter=delimiter)
     with whole(output) as part:
@@ -104,6 +107,9 @@ def schema(
         else:
             part.write_text(drafted.to_yaml(), encoding="utf-8")
     people.print(f"Drafted [bold]{escape(str(output))}[/]. Keeping a marked line publishes what it says: read each.")
+    if left_out := drafted.schema.with_role("identifier"):
+        named = escape(", ".join(left_out))
+        people.print(f"Not modelled, because they seem to name rows or people, or to be free text: {named}.")
     answer(as_json, schema=str(output), columns=len(drafted.schema.columns))
 
 
@@ -118,6 +124,7 @@ def fit(
     delta: Delta = 1e-6,
     target: Target = None,
     discover: Discover = False,
+    look: Look = False,
     ledger: LedgerPath = None,
     lifetime: Lifetime = None,
     delimiter: Delimiter = ",",
@@ -135,6 +142,7 @@ def fit(
     check_new_folder(output)
     synthesizer = make_synthesizer(model, seed, **settings_of(settings))
     check_saveable(synthesizer)
+    require_readable(schema=schema)
     place, opened = ledger_opener(table, ledger, lifetime, epsilon, delta)
     with progress_bar(f"Fitting {model}") as report:
         fitted = fit_table(
@@ -144,6 +152,7 @@ def fit(
             budgeted=epsilon is not None,
             schema=schema,
             discover=discover,
+            looked=look,
             target=target,
             delimiter=delimiter,
             checkpoint=checkpoint,
@@ -186,6 +195,7 @@ def audit(
     check_folder(output)
     timed = seconds_of(budget)
     shadowed = shadows_of(shadows, model, settings, epsilon=epsilon, delta=delta, seed=seed)
+    require_readable(train, holdout, synthetic, schema=schema, delimiter=delimiter)
     record_use("audit", train, ledger)
     if holdout is not None:
         record_use("audit", holdout)
@@ -224,6 +234,7 @@ def release(
     delta: Delta = 1e-6,
     target: Target = None,
     discover: Discover = False,
+    look: Look = False,
     rows: Annotated[
         int | None, typer.Option("--rows", help="Synthetic rows; by default as many as were fitted.")
     ] = None,
@@ -243,8 +254,11 @@ def release(
     """Walk from a private table to a gated release; exit code 3 when the gate refuses."""
     from tabsynth.charging import SHARE
     from tabsynth.fitting import make_synthesizer
+    from tabsynth.release import check_release_folder
 
     synthesizer = make_synthesizer(model, seed, **settings_of(settings))
+    check_release_folder(output)
+    require_readable(schema=schema)
     place, opened = ledger_opener(table, ledger, lifetime, epsilon, delta)
     _release(
         table,
@@ -256,6 +270,7 @@ def release(
         budgeted=epsilon is not None,
         schema=schema,
         discover=discover,
+        looked=look,
         target=target,
         delimiter=delimiter,
         holdout=holdout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,10 +103,9 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
         require_new(place)
         drawn = asked.sample(fitted := load(model), rng)
         accepted = drawn.attrs.get("acceptance")
-        if accepted is not None:
-            people.print(f"{accepted:.1%} of the rows that were drawn kept every constraint and condition.")
         with whole(place) as part:
             write_rows(drawn, fitted.schema, part)
+        _say_accepted(accepted)
         people.print(f"Wrote {len(drawn):,} synthetic rows to [bold]{escape(str(place))}[/].")
         answer(as_json, rows=len(drawn), output=str(place), acceptance=accepted)
         return
@@ -113,10 +113,23 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
     if given_file is not None:
         raise InputError("--given-file gives its rows one by one: write them to a file, -o rows.csv.")
     fitted = load(model)
+    figures: dict[str, float] = {}
     with progress_bar("Sampling") as report:
-        asked.write(fitted, rng, place, report)
+
+        def told(done: int, total: int, found: Mapping[str, float]) -> None:
+            figures.update(found)
+            report(done, total, found)
+
+        asked.write(fitted, rng, place, told)
+    _say_accepted(figures.get("acceptance"))
     people.print(f"Wrote {rows:,} synthetic rows to the folder [bold]{escape(str(place))}[/].")
-    answer(as_json, rows=rows, output=str(place), acceptance=None)
+    answer(as_json, rows=rows, output=str(place), acceptance=figures.get("acceptance"))
+
+
+def _say_accepted(share: float | None) -> None:
+    """Say which share of the rows that were drawn was good, where some were drawn again."""
+    if share is not None:
+        people.print(f"{share:.1%} of the rows that were drawn kept every constraint and condition.")
 
 
 def _place(output: str | None, to: Path | None) -> tuple[Path, bool]:

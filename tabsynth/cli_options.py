@@ -29,6 +29,7 @@ Epsilon = Annotated[float | None, typer.Option("--epsilon", help="The privacy bu
 Delta = Annotated[float, typer.Option("--delta", help="The budget's delta; well below 1 / rows.")]
 Target = Annotated[str | None, typer.Option("--target", help="The column to predict.")]
 Discover = Annotated[bool, typer.Option("--discover", help="Pay for every domain that the schema leaves out.")]
+Look = Annotated[bool, typer.Option("--look", help="Pay for a look at undeclared texts for personal data.")]
 LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="The table's ledger; unless given TABLE.ledger.")]
 Lifetime = Annotated[float | None, typer.Option("--lifetime", help="Epsilon of all fits together; set once.")]
 Delimiter = Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")]
@@ -54,6 +55,18 @@ USES = {
     "impute": "fills in missing cells: not charged, because whoever has the rows keeps them",
     "scan": "searches a saved model: not charged, because nothing of what it finds may leave",
 }
+
+
+def require_readable(*tables: str | Path | None, schema: Path | None = None, delimiter: str = ",") -> None:
+    """Raise what is wrong with a schema, and with what tables are read from, before a ledger is looked at."""
+    from tabsynth.schema_file import read_schema
+    from tabsynth.sources import open_source
+
+    if schema is not None:
+        read_schema(schema)
+    for table in tables:
+        if table is not None:
+            open_source(table, delimiter=delimiter)
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, Any]:
@@ -116,10 +129,11 @@ def ledger_opener(
     if usual is not None and usual.exists() and not (place.exists() and place.samefile(usual)):
         said = f"{usual} is kept beside the table: neither ledger knows what is charged to the other."
         people.print(f"[yellow]Warning:[/] {escape(said)}")
-    people.print(f"Ledger: [bold]{escape(str(place))}[/]{'' if known else ' (new)'}")
 
     def opened(resumes: int | None = None) -> Ledger:
-        return Ledger.open(place, data=identity(table), lifetime=total, budget=budget, resumes=resumes)
+        ledger = Ledger.open(place, data=identity(table), lifetime=total, budget=budget, resumes=resumes)
+        people.print(f"Ledger: [bold]{escape(str(place))}[/]{'' if known else ' (new)'}")
+        return ledger
 
     return place, opened
 

@@ -17,7 +17,9 @@ from tabsynth.pii import personal_columns
 from tabsynth.privacy.budget import Budget, delta_warning
 from tabsynth.privacy.checkpoint import Checkpoint
 from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.looking import look, looked_at
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Progress, Sampler, Synthesizer, silent
 from tabsynth.synthesizers.language_model import require_extra
@@ -39,20 +41,25 @@ def fit_intake(
     progress: Progress = silent,
     *,
     checkpoint: Checkpoint | None = None,
+    looked: bool = False,
 ) -> Model:
     """Fit a synthesizer to a table that was taken in, everything said that has to be said before.
 
-    With a `checkpoint` of `open_checkpoint` the fit can be killed and taken up again, or is now.
+    With a `checkpoint` of `open_checkpoint` the fit can be killed and taken up again, or is now. `looked` pays for a
+    look at values that nobody declared (`privacy.looking`), for personal data; without a budget that is free.
     """
     warn_of_delta(ledger.budget, intake.table.schema)
     warn_of_personal(intake.table, budgeted=ledger.budget is not None)
     for note in intake.notes:
         ledger.note(note)
     if checkpoint is None:
-        return fit(synthesizer, intake.table, ledger, make_secret(ledger.budget, seed), progress)
+        secret = make_secret(ledger.budget, seed)
+        _warn_by_looking(intake.table, ledger, secret, wanted=looked)
+        return fit(synthesizer, intake.table, ledger, secret, progress)
     checkpoint.begun(ledger.number, ledger.budget)
     with checkpoint.active():
         secret = checkpoint.secret(seed if ledger.budget is None else None)
+        _warn_by_looking(intake.table, ledger, secret, wanted=looked)
         return fit(synthesizer, intake.table, ledger, secret, progress)
 
 
@@ -137,6 +144,13 @@ def warn_of_personal(table: Table, *, budgeted: bool) -> None:
     """
     for finding in personal_columns(table.schema, None if budgeted else table.private):
         warnings.warn(finding.words, PrivacyWarning, stacklevel=3)
+
+
+def _warn_by_looking(table: Table, ledger: Ledger, secret: Secret, *, wanted: bool) -> None:
+    """Warn of columns whose values look personal, where that is asked for and paid for."""
+    if wanted and ledger.budget is not None and looked_at(table.schema):
+        for finding in look(bound_contributions(table, secret), ledger, secret):
+            warnings.warn(finding.words, PrivacyWarning, stacklevel=3)
 
 
 def warn_of_delta(budget: Budget | None, schema: Schema) -> None:

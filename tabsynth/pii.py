@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ MOST_READ = 10_000  # values of a column that are looked at
 FEWEST_UNIQUE = 20  # values without repeats that look like names of rows
 ANY_ROW = ("an identifier", "row numbers")
 FEWEST_PEOPLE = 20  # values and fewer are a code, whatever their column is called: how someone was contacted
+PEOPLE = "people's names"
 COMMON_NAMES = 0.3  # of the different values, which have a common first name where they are people's names
 FEW = 1000  # declared categories, or whole numbers within the bounds, that are no names of rows
 
@@ -53,7 +55,9 @@ def personal_columns(schema: Schema, private: pd.DataFrame | None = None) -> tup
     With canonical rows their values are looked at too, the first MOST_READ: under a budget they may not be given.
     """
     asked = [column for column in schema.modelled if "sensitive" not in column.roles]
-    found = ((by_name(c) or (None if private is None else by_values(c, private[c.name]))) for c in asked)
+    found = (
+        by_name(c) or by_categories(c) or (None if private is None else by_values(c, private[c.name])) for c in asked
+    )
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -87,13 +91,30 @@ def by_values(column: Column, series: pd.Series) -> Finding | None:
     return _in_texts(column, present) if column.kind == "categorical" else _in_numbers(column, present)
 
 
+def by_categories(column: Column) -> Finding | None:
+    """Return whose the declared categories of a column look to be; they are public, so that it costs nothing."""
+    if column.categories is None or _is_code(column):
+        return None
+    found = _in_texts(column, pd.Series(column.categories, dtype=object))
+    return found if found is not None and found.personal else None
+
+
+def form_of(text: str) -> int:
+    """Return which of FORMS a text has; the number after the last for none.
+
+    >>> FORMS[form_of("ada@example.org")].what, FORMS[form_of("Lovelace, Ada")].what, form_of("Ulm") == len(FORMS)
+    ('e-mail addresses', "people's names", True)
+    """
+    fits = (place for place, form in enumerate(FORMS) if form.fits(text))
+    return next(fits, len(FORMS))
+
+
 def _in_texts(column: Column, present: pd.Series) -> Finding | None:
     texts = present.astype(object).astype(str)
-    for what, provider, shape in SHAPES:
-        if texts.str.fullmatch(shape).mean() > 0.5:
-            return Finding(column.name, what, provider)
-    if _are_names(texts):
-        return Finding(column.name, "people's names", "name")
+    for form in FORMS:
+        among = texts.drop_duplicates() if form.what == PEOPLE else texts
+        if among.map(form.fits).mean() > form.share:
+            return Finding(column.name, form.what, form.provider)
     unique = len(texts) > FEWEST_UNIQUE and texts.is_unique
     return Finding(column.name, "an identifier (no value comes twice)") if unique else None
 
@@ -104,20 +125,25 @@ def _in_numbers(column: Column, present: pd.Series) -> Finding | None:
     return Finding(column.name, "row numbers") if counted else None
 
 
-def _are_names(texts: pd.Series) -> bool:
-    """Whether most values are two words or three, and among the different ones common first names are frequent.
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What texts may look like, and of how many of a column's it has to be said."""
 
-    >>> _are_names(pd.Series(["Anna Berg", "Peter Paul Stein", "de Vries, Maria", "Otto Quast", "Q. Zweig"] * 5))
-    True
-    >>> _are_names(pd.Series(["New York", "San Antonio", "Frankfurt am Main", "Saint Peter", "Los Angeles"] * 5))
-    False
+    what: str
+    provider: Provider | None
+    fits: Callable[[str], bool]
+    share: float = 0.5
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text is two to four words, with a common first name at one of its ends.
+
+    >>> [_is_name(text) for text in ("Anna Berg", "de Vries, Maria", "Otto Quast junior", "Q. Zweig", "San Antonio")]
+    [True, True, True, False, False]
     """
-    words = [_words(text) for text in dict.fromkeys(texts)]
-    two = [one for one in words if 2 <= len(one) <= 4]
-    if len(two) < 0.5 * len(words):
-        return False
-    known = sum(one[0] not in SAINTS and not FIRST_NAMES.isdisjoint((one[0], one[-1], one[-2])) for one in two)
-    return known >= COMMON_NAMES * len(two)
+    words = _words(text)
+    ends = {words[0], *words[-2:]} if words else set()
+    return 2 <= len(words) <= 4 and words[0] not in SAINTS and not FIRST_NAMES.isdisjoint(ends)
 
 
 def _words(name: str) -> list[str]:
@@ -297,4 +323,16 @@ FIRST_NAMES = frozenset(
     tyler ursula uwe victoria vincent vincenzo virginia walter wayne wei werner willem william willie wolfgang
     zachary ángel александр алексей андрей анна дмитрий елена мария наталья ольга сергей татьяна
     """)
+)
+
+
+def _shaped(shape: str) -> Callable[[str], bool]:
+    """Return what says whether a text has a shape."""
+    pattern = re.compile(shape)
+    return lambda text: pattern.fullmatch(text) is not None
+
+
+FORMS = (
+    *(Form(what, provider, _shaped(shape)) for what, provider, shape in SHAPES),
+    Form(PEOPLE, "name", _is_name, COMMON_NAMES),
 )

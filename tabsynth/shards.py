@@ -47,7 +47,8 @@ def write_shards(
     """Draw `rows` canonical rows and write them into a new folder as Parquet files of `shard` rows; return the folder.
 
     `draw(n, rng)` returns n canonical rows of `schema`. Text columns are written with their dictionary. The same `rng`
-    state gives the same rows, whatever `shard` is. `report` is told after each block how many rows are written.
+    state gives the same rows, whatever `shard` is. `report` is told after each block how many rows are written, and
+    as "acceptance", where rows were drawn again, which share of all that were drawn so far was good.
 
     Raises InputError, before a row is drawn, when the folder exists or cannot be made; later when it cannot be written.
     Whatever ends it early, an interrupt included, leaves nothing behind.
@@ -105,7 +106,7 @@ class _Writer:
     def __init__(self, folder: Path, schema: Schema, rows: int, shard: int, report: Report | None) -> None:
         self._folder, self._schema, self._rows, self._shard, self._report = folder, schema, rows, shard, report
         self._waiting: Queue[pd.DataFrame | None] = Queue(WAITING)
-        self._written = 0
+        self._written, self._drawn = 0, 0.0
         self._open: pa_parquet.ParquetWriter | None = None
         self._failure: BaseException | None = None
         self._stopped = False
@@ -142,12 +143,14 @@ class _Writer:
             if frame is None:
                 self._close()
             else:
-                self._write(arrow_of(frame, self._schema, self._written, self._rows))
+                accepted = frame.attrs.get("acceptance")
+                self._drawn += len(frame) / (accepted or 1.0)
+                self._write(arrow_of(frame, self._schema, self._written, self._rows), told=accepted is not None)
         except BaseException as error:  # raised again by whoever draws
             self._failure = self._failure or error
 
-    def _write(self, block: pa.Table) -> None:
-        """Write a block, cut where a shard is full."""
+    def _write(self, block: pa.Table, *, told: bool) -> None:
+        """Write a block, cut where a shard is full; `told`, which share of the drawn rows is good, is passed on."""
         done = 0
         while done < block.num_rows:
             if self._open is None:
@@ -159,7 +162,8 @@ class _Writer:
             if self._written % self._shard == 0:
                 self._close()
         if self._report is not None:
-            self._report(self._written, self._rows, {})
+            figures = {"acceptance": self._written / self._drawn} if told else {}
+            self._report(self._written, self._rows, figures)
 
     def _close(self) -> None:
         if self._open is not None:

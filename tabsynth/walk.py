@@ -61,6 +61,7 @@ def fit_table(
     target: str | None = None,
     delimiter: str = ",",
     checkpoint: Path | str | None = None,
+    looked: bool = False,
     seed: int | None = None,
     progress: Progress = silent,
 ) -> Model:
@@ -68,12 +69,13 @@ def fit_table(
 
     See `intake.take_in` for what each argument allows. With a `checkpoint` folder the fit is taken up there when it was
     killed; `open_ledger` is then told the number of the fit. `checkpoint.discard` the folder once the model is saved.
+    `looked` pays for a look for personal data, see `fitting.fit_intake`.
     """
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
     kept = None if checkpoint is None else open_checkpoint(checkpoint, intake, synthesizer, seed)
     ledger = open_ledger(kept.fit if kept else None)
-    return fit_intake(intake, synthesizer, ledger, seed, progress, checkpoint=kept)
+    return fit_intake(intake, synthesizer, ledger, seed, progress, checkpoint=kept, looked=looked)
 
 
 def release_table(
@@ -93,6 +95,7 @@ def release_table(
     gate_share: float = 0.0,
     canary: Path | str | None = None,
     shadows: int = 0,
+    looked: bool = False,
     seed: int | None = None,
     progress: Progress = silent,
     on_check: Callable[[str], None] | None = None,
@@ -106,6 +109,8 @@ def release_table(
     the same synthesizer, of this budget or a larger one; it becomes a section of the inside report. `shadows`, where it
     is not 0, fits the synthesizer so many times more, each with the whole budget and without a charge, and adds the
     attacks that know what one row does to the policy.
+
+    `looked` pays for a look for personal data, see `fitting.fit_intake`.
 
     Under a budget the split, like the noise, is never seeded: with a split that anybody can repeat, taking one row away
     would move all rows after it. Each unit is cut to its `rows_per_unit` rows first, so that the rows that the gate
@@ -135,7 +140,7 @@ def release_table(
     if audited is not None:
         canaries.require_same_claim(audited, ledger.budget)
     gate = None if gate_share <= 0 else ChargedGate(checks, bounded.schema, ledger, Secret(), gate_share)
-    model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress)
+    model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress, looked=looked)
     wanted = rows or model.schema.rows or 2  # the completed schema's row count was declared or paid for
     drawn = model.sample(wanted, sampling)
     fitted = None if shadowed is None else replace(shadowed, synthesizer=synthesizer, budget=ledger.budget)

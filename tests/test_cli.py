@@ -224,6 +224,18 @@ def _shown(capsys: pytest.CaptureFixture[str], ledger: str = "people.csv.ledger"
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("command", ["fit", "release", "audit"])
+@pytest.mark.parametrize("schema", ["gone.yaml", "people.csv"])
+def test_a_schema_that_is_none_is_told_before_a_ledger_is_looked_at(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, schema: str
+) -> None:
+    tables = ["--train", "people.csv", "--synthetic", "people.csv"] if command == "audit" else ["people.csv"]
+    assert run([command, *tables, "--schema", schema, "-o", "new"]) == 2
+    assert schema in (said := capsys.readouterr().err)
+    assert "Ledger" not in said
+    assert not (folder / "people.csv.ledger").exists()
+
+
 def test_a_ledger_is_kept_beside_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*FIT, "-o", "one", "--json"]) == 0
     said = capsys.readouterr()

@@ -64,6 +64,20 @@ def test_shares_and_conditions(saved: Path, tmp_path: Path) -> None:
     assert rows["age"].between(30, 40).all()
 
 
+def test_rows_written_to_a_folder_say_which_share_was_good(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--rows", "300", "--share", "city=Ulm:0.5", "--seed", "0", "--json"]
+    answers = []
+    for place in (["--to", str(tmp_path / "out")], ["-o", str(tmp_path / "rows.csv")]):
+        assert run(["sample", str(saved), *asked, *place]) == 0
+        said = capsys.readouterr()
+        answers.append(json.loads(said.out)["acceptance"])
+        assert "of the rows that were drawn kept every constraint and condition" in " ".join(said.err.split())
+    assert 0 < answers[0] <= 1
+    assert 0 < answers[1] <= 1
+
+
 def test_missing_cells_are_filled_in_and_the_others_stay(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ INSIDE = "numbers of the gate"
 CHOSEN = "which of several synthetic tables is chosen (`compare --choose`)"
 GIVEN = "rows with gaps that a user fills or conditions on"
 LOOKS = "that a column's values look personal"
+LOOKED = "how many of a column's texts have the form of personal data (`--look`)"
 CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
@@ -187,6 +188,7 @@ CHARGES: dict[str, str] = {  # what a charge is for -> the fact that it pays for
     r"decimals of '.*'": "decimals of a number",
     r"(grid|split|anchors) of '.*'": "bins of a number or a date",
     r"rhythm of '.*'": "hours and weekdays of a date (`cycle`)",
+    r"personal values of '.*'": LOOKED,
     r"every column's marginal": COUNTS,
     r"marginals? of .*": PAIRS,
     r"edge \d+ of the tree|which columns to measure together": CHOICE,

@@ -120,6 +120,20 @@ def test_progress_is_told_after_each_block(tmp_path: Path) -> None:
     assert told == [(100, 250), (200, 250), (250, 250)]
 
 
+def test_the_share_of_rows_that_were_good_is_told(tmp_path: Path) -> None:
+    shares = iter([0.5, 0.25, 1.0])  # of blocks of 100, 100 and 50: 650 rows were drawn
+
+    def drawn_again(size: int, rng: np.random.Generator) -> pd.DataFrame:
+        frame = draw(size, rng)
+        frame.attrs["acceptance"] = next(shares)
+        return frame
+
+    told: list[dict[str, float]] = []
+    rng = np.random.default_rng(0)
+    write_shards(drawn_again, 250, rng, SCHEMA, tmp_path / "out", report=lambda *said: told.append(dict(said[2])))
+    assert told == [{"acceptance": 0.5}, {"acceptance": 200 / 600}, {"acceptance": 250 / 650}]
+
+
 @pytest.mark.parametrize("place", ["a folder", "a file", "a broken link", "nowhere"])
 def test_what_is_there_is_never_written_to(place: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
