@@ -1,7 +1,8 @@
 """Free text: what it looks like, and whether a person's words stand in the synthetic table.
 
-A categorical column is free text when most of its values are different and long. Texts are compared by length, by
-characters and by words, and replayed when words that one real row alone has in this order stand in synthetic texts.
+A column is free text by its kind; a categorical one is, too, when most of its values are different and long. Texts are
+compared by length, by characters, by words, and by how many are missing; and replayed when words that one real row alone
+has in this order stand in synthetic texts.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ REPLAYED = 0.5  # share of a row's own sequences
 
 @dataclass(frozen=True, slots=True)
 class TextShape(_OfColumns):
-    """Distance of free text columns: of lengths (KS), of characters and of words (total variation).
+    """Distance of free text columns: of lengths (KS), of characters and of words (total variation), and of gaps.
 
-    The mean over columns and the three, or the worst. Words are those of the OFTEN most frequent in the training rows,
-    all others one. Missing texts are left out (`missing` is about them). Shares are of all characters or words, so that
-    long texts count more; the interval knows that they come by rows.
+    The mean over columns and the four, or the worst. Words are those of the OFTEN most frequent in the training rows,
+    all others one. Missing texts are left out of the first three; of categorical columns `missing` counts them. Shares
+    are of all characters or words, so that long texts count more; the interval knows that they come by rows.
     """
 
     stem: ClassVar[str] = "text_shape"
@@ -58,6 +59,9 @@ class TextShape(_OfColumns):
             found[f"{column.name} (characters)"] = _shares_apart(rows, real, list)
             split = partial(_known_words, known=frequent)
             found[f"{column.name} (words)"] = _shares_apart(rows, real, split)
+            if column.kind == "text":
+                missing = [np.array([float(not text) for text in side]) for side in (rows, real)]
+                found[f"{column.name} (missing)"] = ks(*missing)
         return self._estimate(found)
 
 
@@ -125,14 +129,17 @@ class TextReplay:
 
 def text_columns(evidence: Evidence) -> tuple[Column, ...]:
     """Return the columns of free text; NotApplicable when there is none."""
-    found = tuple(c for c in evidence.columns if c.kind == "categorical" and _is_text(evidence.train[c.name]))
+    found = evidence.schema.texts
+    found += tuple(c for c in evidence.columns if c.kind == "categorical" and _is_text(evidence.train[c.name]))
     if not found:
         raise NotApplicable("The table has no column of free text.")
     return found
 
 
 def texts(series: pd.Series) -> list[str]:
-    """Return the texts of a canonical categorical column, empty where missing."""
+    """Return the texts of a canonical column of texts or categories, empty where missing."""
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        return ["" if missing else str(text) for text, missing in zip(series, series.isna(), strict=True)]
     levels = [*map(str, series.cat.categories), ""]
     return [levels[code] for code in series.cat.codes]
 

@@ -66,7 +66,7 @@ def contents(
         "ledger": None if ledger is None else _ledger(ledger, evidence),
         "canary": None if canary is None else plain(dict(canary)),
         "distributions": sorted(
-            (distribution(c, evidence.train[c.name], evidence.rows[c.name]) for c in evidence.columns),
+            (distribution(c, evidence.train[c.name], evidence.rows[c.name]) for c in schema.modelled),
             key=lambda found: -furthest(found),
         ),
         "associations": associations(schema, evidence.train, evidence.rows),

@@ -26,10 +26,14 @@ def distribution(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[
     """Return a column's shares among all rows, real and synthetic, and their total variation distance as drawn.
 
     A numeric column has `edges` (on its axis: seconds since 1970 for datetimes) and `bins`; single values that hold
-    much of the column come first among the `levels`, beside which categories stand. The shares of levels, bins and
-    missing values sum to 1. A datetime column has `cycles` besides: its weekdays and its hours, where it has any.
+    much of the column come first among the `levels`, beside which categories stand. Free text has its lengths. The
+    shares of levels, bins and missing values sum to 1. A datetime column has `cycles` besides: its weekdays and its
+    hours, where it has any.
     """
-    pictured = _numeric(column, real, synthetic) if column.numeric else _levels(column, real, synthetic)
+    if column.kind == "text":
+        pictured = _lengths(real, synthetic)
+    else:
+        pictured = _numeric(column, real, synthetic) if column.numeric else _levels(column, real, synthetic)
     missing = _pair(float(real.isna().mean()), float(synthetic.isna().mean()))
     gaps = sum(abs(each["real"] - each["synthetic"]) for each in [*pictured["levels"], *pictured["bins"], missing])
     return {
@@ -40,6 +44,15 @@ def distribution(column: Column, real: pd.Series, synthetic: pd.Series) -> dict[
         **pictured,
         "cycles": cycles(column, real, synthetic),
     }
+
+
+def _lengths(real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
+    """Return the shares of the lengths of texts, in characters."""
+    count = Column("characters", "integer", nullable=True)
+    found = _numeric(count, *(side.astype("str").str.len().astype("Int64") for side in (real, synthetic)))
+    for each in found["levels"]:
+        each["level"] += " characters"
+    return found | {"ends": [f"{end} characters" for end in found["ends"]]}
 
 
 def cycles(column: Column, real: pd.Series, synthetic: pd.Series) -> list[dict[str, Any]]:

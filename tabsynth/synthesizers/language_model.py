@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from tabsynth.errors import ModelError
 from tabsynth.synthesizers.base import Arrays
+from tabsynth.synthesizers.text_grammar import piece_bytes, text_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class PretrainedSpeller:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._before = " "  # free text
 
     def phrase(self, text: str) -> list[int]:
         """Spell a part of the frame."""
@@ -150,6 +152,39 @@ class PretrainedSpeller:
     def value(self, text: str) -> list[int]:
         """Spell a value."""
         return self.phrase(f" {text}")
+
+    def texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Spell free texts as the tokenizer does."""
+        if not texts:
+            return []
+        asked = [self._before + text for text in texts]
+        return [list(ids) for ids in self._tokenizer(asked, add_special_tokens=False)["input_ids"]]
+
+    def pieces_of_text(self) -> tuple[list[bytes], bytes]:
+        """Return the bytes of each id, none for the tokenizer's signs; see `Speller`."""
+        pieces, probe = piece_bytes(self._tokenizer), "An 8, ü\n北京 \U0001f600?"
+        single = {piece for piece in pieces if len(piece) == 1}
+        for before in (" ", ""):  # some tokenizers put a space before a text by themselves
+            self._before = before
+            (found,) = self.texts([probe])
+            back = b"".join(pieces[i] for i in found) == f" {probe}".encode()
+            if back and self.close and all(bytes([byte]) in single for byte in text_bytes()):
+                return pieces, b" "
+        raise ModelError(
+            "The model's tokenizer cannot spell every text byte by byte, or has no sign for an end, so no text column "
+            "can be written with it. Take a model with a byte-level tokenizer, or none (pretrained='')."
+        )
+
+    @property
+    def reach(self) -> int:
+        """Two: in most languages a token of running text is longer."""
+        return 2
+
+    @property
+    def close(self) -> list[int]:
+        """The sign for an end, which no text holds."""
+        last = self._tokenizer.eos_token_id
+        return [] if last is None else [last]
 
     @property
     def start(self) -> list[int]:

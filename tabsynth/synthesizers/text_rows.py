@@ -3,16 +3,18 @@
 A row reads "age is 37, city is Ulm." (as in GReaT, Borisov et al. 2023, arXiv 2210.06280); the model is a small GPT-2
 from scratch, or a pretrained one, trained whole or by adapters. What may be written next is decided by an automaton
 made from the completed schema: the model's distribution is taken over what is allowed, in training as in sampling.
+Columns of free text are sentences of their own, which the model writes byte by byte or token by token.
 
 Under a budget the model first learns the frame and the columns one by one from rows that are drawn from the noisy
-one-way marginals, which is free once they are paid for; then every step is one of DP-SGD.
+one-way marginals, which is free once they are paid for; then every step is one of DP-SGD. Free text is learned by
+these steps alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 
 from tabsynth import _check
 from tabsynth.encoding.encoder import Encoder
-from tabsynth.errors import InputError, ModelError
+from tabsynth.errors import InputError
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
@@ -32,7 +34,7 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal, one_way
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
-from tabsynth.schema import Schema
+from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers import language_model, text_vocabulary
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.constrained import Automaton, Written
@@ -40,19 +42,25 @@ from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.language_model import LanguageModel
 from tabsynth.synthesizers.layer_gradients import clipped_sum, require_exact
 from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.text_cells import Cells, Lines, Scribe
+from tabsynth.synthesizers.text_clock import Clock
 from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelling
 from tabsynth.table import Table
 
 BLOCK = 1024  # rows that are sampled together at most, always the same number for one model
+PRICED = 64  # rows whose likelihood is computed at once
 REMEMBERED = 200_000_000  # keys and values of a block
 
 
 class TextSampler(Sampler):
     """A language model of averaged weights, and the automaton that it writes by."""
 
-    def __init__(self, schema: Schema, spelling: Spelling, model: LanguageModel) -> None:
+    def __init__(
+        self, schema: Schema, spelling: Spelling, model: LanguageModel, speller: Speller | None = None
+    ) -> None:
         self.schema, self._spelling, self._model = schema, spelling, model
-        self._encoder, self._automaton = Encoder(schema), Automaton(spelling)
+        self._encoder, self._automaton, self._scribe = Encoder(schema), Automaton(spelling), Scribe(spelling, speller)
+        self._tabular = Encoder(schema.with_columns(*(_stand_in(column) for column in schema.texts)))
         self._block = max(8, min(BLOCK, REMEMBERED // (spelling.longest * model.remembered)))
 
     @property
@@ -67,19 +75,28 @@ class TextSampler(Sampler):
             torch.rand(self._block, self._spelling.longest, generator=source) for _ in range(0, rows, self._block)
         )
         drawn = [self._automaton.draw(self._model.reader(), uniform) for uniform in uniforms]
-        return self._encoder.decode(np.concatenate(drawn)[:rows], rng)
+        frame = self._tabular.decode(np.concatenate([tokens for tokens, _ in drawn])[:rows], rng)
+        for place, column in enumerate(self.schema.texts):
+            texts = [self._scribe.texts(cells[place]) for _, cells in drawn]
+            frame[column.name] = pd.concat(texts, ignore_index=True).iloc[:rows]
+        return frame
 
     @torch.no_grad()
     def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Return the log of each row's probability in nats, shape (rows,), among the rows that can be written.
 
-        A row counts as its cells: a number as its bin, wherever it lies within. Raises SchemaError when a value lies
-        outside its column's domain.
+        A row counts as its cells: a number as its bin, wherever it lies within; a free text as it is spelled, in one of
+        several ways where pieces are longer than a byte. It is -inf where a text is too long to be written. Raises
+        SchemaError when a value lies outside its column's domain, InputError for free text when this sampler was loaded
+        and the tokenizer of its pretrained model was left behind.
         """
+        if not self._scribe.knows:
+            raise InputError("The likelihood of free text needs the tokenizer, which is not saved with a model.")
         tokens = self._encoder.encode(frame).tokens
-        parts = [tokens[start : start + self._block] for start in range(0, len(tokens), self._block)]
-        found = [-_losses(self._model, self._automaton, self._automaton.write(part)) for part in parts]
-        return np.asarray(torch.cat(found).double().numpy() if found else np.zeros(0))
+        lines, whole = self._scribe.lines(tokens, frame, self._encoder.names, self._automaton.grammars)
+        parts = [lines.take(np.arange(len(tokens))[start : start + PRICED]) for start in range(0, len(tokens), PRICED)]
+        found = [-_losses(self._model, self._automaton, _written(self._automaton, part)) for part in parts]
+        return np.where(whole, torch.cat(found).double().numpy() if found else np.zeros(0), -np.inf)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Return the spelling and the model: its configuration, or its base; and its trained weights."""
@@ -139,6 +156,7 @@ class Text:
     device: str = "auto"
 
     name: ClassVar[str] = "text"
+    models_text: ClassVar[bool] = True
     sampler: ClassVar[type[Sampler]] = TextSampler
 
     def __post_init__(self) -> None:
@@ -172,8 +190,8 @@ class Text:
         language_model.require_extra(self.lora)
         refuse_hopeless(table.schema, ledger, self.one_way)
         noisy = ledger.sigma(1.0) > 0
-        clock = _Clock(self.seconds)
-        model, speller, longest = self._prepared([c.name for c in table.schema.modelled], noisy)
+        clock = Clock(self.seconds)
+        model, speller, longest = self._prepared(table.schema.modelled, noisy)
         table = bound_contributions(table, secret)
         bins = self.bins if noisy else self.free_bins
         known = discover(table, ledger, secret, share=self.discovery, bins=bins)
@@ -188,16 +206,17 @@ class Text:
             ledger=ledger,
             secret=secret,
         )
-        spelling = text_vocabulary.spell(speller, encoder.codecs, longest)
+        spelling = text_vocabulary.spell(speller, encoder.codecs, longest, known.schema.missing)
         spelling, model = self._fitting(spelling, speller, model)
         training = _Training(self, model, Automaton(spelling), clock, private=noisy)
+        lines, _ = Scribe(spelling, speller).lines(tokens, table.private, encoder.names, training.automaton.grammars)
         if noisy:
             training.warm_up(ones)
         dpsgd = training.charge(table, known.units, ledger, secret)
-        training.run(dpsgd, tokens, progress, ledger.spent.epsilon)
-        return TextSampler(known.schema, spelling, training.finished(dpsgd))
+        training.run(dpsgd, lines, progress, ledger.spent.epsilon)
+        return TextSampler(known.schema, spelling, training.finished(dpsgd), speller)
 
-    def _prepared(self, names: list[str], noisy: bool) -> tuple[LanguageModel | None, Speller, int]:
+    def _prepared(self, columns: Sequence[Column], noisy: bool) -> tuple[LanguageModel | None, Speller, int]:
         """Return the pretrained model if one is asked for, a speller, and how long a row may be: no row is needed."""
         model: LanguageModel | None = None
         speller: Speller = PublicSpeller(self.units)
@@ -207,7 +226,9 @@ class Text:
             longest = min(longest, model.longest)
             if noisy:
                 require_exact(model.net, *_of_any_ids(model))
-        text_vocabulary.require_room(speller, names, longest)
+        if any(column.kind == "text" for column in columns):
+            speller.pieces_of_text()
+        text_vocabulary.require_room(speller, columns, longest)
         return model, speller, longest
 
     def _fitting(
@@ -222,32 +243,11 @@ class Text:
         return spelling, language_model.untrained(len(spelling.pieces), spelling.longest, **shape)
 
 
-class _Clock:
-    """The time that a fit has taken, and may take."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._limit, self._start = seconds or math.inf, time.monotonic()
-
-    def require(self, more: float = 0.0) -> None:
-        """Raise ModelError when what the fit took, and `more` seconds, are over the limit."""
-        needed = time.monotonic() - self._start + more
-        if needed > self._limit:
-            raise ModelError(
-                f"The fit takes {'about ' if more else ''}{needed:.0f} seconds or more, and seconds is "
-                f"{self._limit:g}. Allow more, or take fewer steps or epochs, smaller batches or a smaller model."
-            )
-
-    @property
-    def limited(self) -> bool:
-        """Whether there is a limit."""
-        return math.isfinite(self._limit)
-
-
 class _Training:
     """The moving parts of one fit."""
 
     def __init__(
-        self, settings: Text, model: LanguageModel, automaton: Automaton, clock: _Clock, *, private: bool
+        self, settings: Text, model: LanguageModel, automaton: Automaton, clock: Clock, *, private: bool
     ) -> None:
         self.settings, self.model, self.automaton, self.clock, self.private = settings, model, automaton, clock, private
         self.device = pick(settings.device)
@@ -267,7 +267,7 @@ class _Training:
         optimizer = torch.optim.Adam(self.trained, betas=(0.9, 0.99))
         for step in range(1, own.warm_steps + 1):
             drawn = [rng.choice(len(p), own.free_batch, p=p) for p in (one.probabilities() for one in ones)]
-            total = self.sum_of(np.stack(drawn, 1), math.inf)
+            total = self.sum_of(self.mute(np.stack(drawn, 1)), math.inf, mute=True)
             for p, gradient in zip(self.trained, total, strict=True):
                 p.grad = gradient / own.free_batch
             optimizer.param_groups[0]["lr"] = own.free_rate * warm_up_cosine(step / own.warm_steps)
@@ -302,13 +302,18 @@ class _Training:
         if not self.clock.limited:
             return
         rows = min(self.settings.chunk, math.ceil(settings.expected_batch_size))
-        tokens = np.zeros((rows, len(self.automaton.spelling.values)), np.int64)
+        lines = self.mute(np.zeros((rows, len(self.automaton.spelling.values)), np.int64))
         start = time.monotonic()
-        self.sum_of(tokens, settings.max_grad_norm)
+        self.sum_of(lines, settings.max_grad_norm)
         each = (time.monotonic() - start) / rows
         self.clock.require(each * settings.steps * min(settings.expected_batch_size, units))
 
-    def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> None:
+    def mute(self, tokens: NDArray[np.integer]) -> Lines:
+        """Return rows with the same short text in every text column."""
+        short = [Cells.of([grammar.shortest()] * len(tokens)) for grammar in self.automaton.grammars]
+        return Lines(tokens.astype(np.int32), tuple(short))
+
+    def run(self, dpsgd: DPSGD, private: Lines, progress: Progress, epsilon: float) -> None:
         """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
         steps = dpsgd.settings.steps
         for batch in dpsgd.batches(model=self.trained, averaged=self.averaged):
@@ -317,22 +322,25 @@ class _Training:
                 progress(batch.step, steps, {"epsilon": epsilon})
             self.clock.require()
 
-    def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], rate: float) -> None:
+    def step(self, dpsgd: DPSGD, batch: Batch, private: Lines, rate: float) -> None:
         """Take one step on the clipped sum of a batch, and average the weights."""
-        tokens = private[batch.rows]
+        lines = private.take(batch.rows)
         owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
 
         def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
             whose = None if owner is None else owner[places]
-            return self.sum_of(tokens[places], dpsgd.settings.max_grad_norm, whose)
+            return self.sum_of(lines.take(places), dpsgd.settings.max_grad_norm, whose)
 
         self.optimizer.param_groups[0]["lr"] = rate
-        dpsgd.step(batch, sum_of(np.arange(len(tokens))), sum_of=sum_of)
+        dpsgd.step(batch, sum_of(np.arange(len(lines))), sum_of=sum_of)
         average(self.averaged, self.trained, self.average)
 
-    def sum_of(self, tokens: NDArray[np.integer], max_grad_norm: float, owner: Tensor | None = None) -> list[Tensor]:
-        """Return the clipped sum of these rows' gradients."""
-        written = self.automaton.write(tokens)
+    def sum_of(
+        self, lines: Lines, max_grad_norm: float, owner: Tensor | None = None, *, mute: bool = False
+    ) -> list[Tensor]:
+        """Return the clipped sum of these rows' gradients; with `mute` free text has none."""
+        written = _written(self.automaton, lines)
+        written = self.automaton.without_texts(written) if mute else written
 
         def losses(ids: Tensor, branches: Tensor) -> Tensor:
             return _losses(self.model, self.automaton, Written(ids, branches))
@@ -354,6 +362,16 @@ class _Training:
 def _losses(model: LanguageModel, automaton: Automaton, written: Written) -> Tensor:
     """Return each row's negative log-likelihood in nats."""
     return automaton.losses(written, model.logits(written.ids))
+
+
+def _written(automaton: Automaton, lines: Lines) -> Written:
+    """Return rows as ids."""
+    return automaton.write(lines.tokens, lines.texts)
+
+
+def _stand_in(column: Column) -> Column:
+    """Return a column that says whether there is a text."""
+    return Column(column.name, "categorical", column.roles, column.nullable, categories=("text",))
 
 
 def _of_any_ids(model: LanguageModel, rows: int = 3, places: int = 5) -> tuple[Any, list[Tensor]]:

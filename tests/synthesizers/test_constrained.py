@@ -92,7 +92,7 @@ def drawn_frequencies(rows=20_000):
     """Return how often each row was drawn, how often it should have been, and how often by another model."""
     automaton, every = automaton_of(), every_row()
     uniform = torch.rand(rows, automaton.spelling.longest, generator=torch.Generator().manual_seed(5))
-    tokens = automaton.draw(Remembering(automaton.width), uniform)
+    tokens, _ = automaton.draw(Remembering(automaton.width), uniform)
     numbers = np.ravel_multi_index(tuple(tokens.T), SIZES)
     written = automaton.write(every)
     expected = [
@@ -117,7 +117,7 @@ def test_nothing_invalid_is_drawn_however_much_the_model_wants_it(uniform):
     wish = torch.full((3, automaton.width), -1e4)
     wish[:, automaton.spelling.phrases[0][0]] = 1e4  # an id that may never follow
 
-    tokens = automaton.draw(lambda ids: wish, torch.full((3, automaton.spelling.longest), uniform))
+    tokens, _ = automaton.draw(lambda ids: wish, torch.full((3, automaton.spelling.longest), uniform))
     assert ((tokens >= 0) & (tokens < np.array(SIZES))).all()
 
 

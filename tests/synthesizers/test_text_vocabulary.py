@@ -7,6 +7,8 @@ from tabsynth.errors import InputError, ModelError
 from tabsynth.schema import DAY, Column
 from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Spelling, kept_only, require_room, spell, texts
 
+PAIR = (Column("a", "boolean"), Column("b", "boolean"))
+
 
 class Letters:
     """A speller with one id for a character, the same in phrases and values."""
@@ -91,9 +93,9 @@ def test_a_tokenizer_that_tells_no_values_apart_is_refused():
 
 
 def test_more_columns_than_a_row_holds_are_refused():
-    require_room(PublicSpeller("words"), ["a", "b"], 19)
+    require_room(PublicSpeller("words"), PAIR, 19)
     with pytest.raises(InputError, match="A row of 2 columns needs at least 19 tokens; tokens is 18"):
-        require_room(PublicSpeller("words"), ["a", "b"], 18)
+        require_room(PublicSpeller("words"), PAIR, 18)
 
 
 def test_only_ids_in_use_are_kept_and_the_spelling_survives_writing_down():
