@@ -47,9 +47,10 @@ def sdv(train: pd.DataFrame) -> pd.DataFrame:
     from sdv.metadata import Metadata
     from sdv.single_table import GaussianCopulaSynthesizer
 
-    synthesizer = GaussianCopulaSynthesizer(Metadata.detect_from_dataframes({"adult": train}))
-    synthesizer.fit(train)
-    rows: pd.DataFrame = synthesizer.sample(len(train))
+    tables = {"adult": train}
+    synthesizer = GaussianCopulaSynthesizer(Metadata.detect_from_dataframes(tables))
+    synthesizer.fit(tables)
+    rows: pd.DataFrame = synthesizer.sample(len(train))["adult"]
     return rows
 
 
