@@ -134,7 +134,7 @@ def axis_label(value: float, column: Column) -> str:
         return moment.strftime("%Y-%m-%d" if column.step > 1 else "%Y-%m-%d %H:%M")
     if column.kind == "duration":
         return duration_text(round(value * 1e6), "clock")
-    return f"{value:,.0f}" if column.kind == "integer" else f"{value:,.4g}"
+    return f"{value:,.0f}" if column.kind == "integer" or 1e4 <= abs(value) < 1e15 else f"{value:,.4g}"
 
 
 def _spikes(values: NDArray[np.float64], rows: int) -> list[float]:

@@ -71,7 +71,7 @@ FIGURES = {
     "secret": {"attribute_inference": GUESSED, "inference": GUESSED},
     "utility": {
         "tstr_ratio": "Models that learn from it keep {value:.0%} of the skill that real rows teach, "
-        "surely no less than {low:.0%}.",
+        "at the least {low:.0%}.",
         "query_error": "Counts that are asked of it are off by {value:.1%} of the rows on average, "
         "surely no more than {high:.1%}.",
     },

@@ -51,6 +51,6 @@ def test_what_real_rows_score_stands_beside_what_synthetic_ones_do():
     )
     assert figure("fidelity", [far | {"ceiling": None}]).endswith("on average.")
     ratio = entry("tstr_ratio", "utility", "passed", 0.84)
-    assert figure("utility", [ratio]).endswith("keep 84% of the skill that real rows teach, surely no less than 82%.")
+    assert figure("utility", [ratio]).endswith("keep 84% of the skill that real rows teach, at the least 82%.")
     learnt = entry("attribute_inference", "privacy", "passed", 0.004)
     assert "guessed right +0.4% more often" in figure("secret", [learnt])

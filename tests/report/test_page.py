@@ -193,7 +193,7 @@ def test_text_has_contrast_in_every_theme(report):
     for theme in themes:
         short = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", theme))
         colours = {k: v if len(v) == 7 else "#" + "".join(2 * c for c in v[1:]) for k, v in short.items()}
-        for ink in ("ink", "soft", "accent", "good", "bad", "c0", "c1", "c2", "c3", "c4"):
+        for ink in ("ink", "soft", "accent", "good", "bad", "c0", "c1", "c2", "c3", "c4", "c5"):
             assert min(contrast(colours[ink], colours[ground]) for ground in ("paper", "card")) >= 4.5, ink
         assert contrast(colours["warn-ink"], colours["warn-paper"]) >= 4.5
 
