@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from tabsynth.drafting import HEADER, MARK, MOST_CATEGORIES, draft
 from tabsynth.drafting.candidates import Candidate
@@ -289,3 +290,26 @@ def test_what_cannot_be_drafted_is_named(frame: pd.DataFrame, message: str) -> N
     with pytest.raises(TableError, match=message) as caught:
         draft(frame)
     assert "Zebedee" not in str(caught.value)
+
+
+def test_sentences_are_free_text_and_codes_and_addresses_are_not() -> None:
+    rng = np.random.default_rng(0)
+    words = np.array(["patient", "reports", "mild", "pain", "since", "monday", "no", "fever"])
+    notes = [" ".join(rng.choice(words, 8)) for _ in range(60)]
+    frame = pd.DataFrame(
+        {
+            "note": [*notes[:-1], None],
+            "note_id": notes,
+            "home_address": notes,
+            "key": [f"{number:032x}" for number in range(60)],
+            "few": notes[:3] * 20,
+        }
+    )
+    drafted = draft(frame)
+    schema = drafted.schema
+    assert schema["note"] == Column("note", "text", nullable=True, max_length=max(map(len, notes[:-1])))
+    assert schema.with_role("identifier") == ("note_id", "home_address", "key")
+    assert schema["few"].categories == tuple(sorted(set(notes[:3])))
+    assert draft(frame, chunk=20).schema == schema
+    assert drafted.kinds()["note"] == Column("note", "text", nullable=None)
+    assert yaml.safe_load(drafted.to_yaml())["columns"][0]["max_length"] == schema["note"].max_length

@@ -47,7 +47,9 @@ def _bare(column: Column) -> Column:
     if any(isinstance(code, str) for code in column.codes or ()):
         return Column(column.name, "categorical", roles=column.roles, nullable=None)
     cycle: Any = "week" if column.kind == "datetime" else None  # not only where the data span some
-    return replace(column, nullable=None, categories=None, bounds=None, decimals=None, codes=None, cycle=cycle)
+    return replace(
+        column, nullable=None, categories=None, bounds=None, decimals=None, codes=None, cycle=cycle, max_length=None
+    )
 
 
 def draft(source: Readable, *, delimiter: str = ",", chunk: int = CHUNK) -> Draft:

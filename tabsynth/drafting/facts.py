@@ -16,6 +16,7 @@ from tabsynth.schema import Column
 
 MOST_CATEGORIES = 10_000
 MOST_DECIMALS = 6
+LONG, WORDS, DIFFERENT = 20, 3, 0.5  # characters and words of free text on average, and share of different texts
 FEWEST_NAMES = 20  # values that never repeat; fewer may do so by chance
 MOST_DISTINCT = 50  # numbers that are told apart to see how many there are
 IDENTIFIER_NAME = re.compile(r"(^|[^a-z])(id|ids|uuid|guid|ssn|iban)$|Id$|ID$")
@@ -32,6 +33,7 @@ class Facts:
         self._repeats = _Repeats()
         self._named = IDENTIFIER_NAME.search(column.name) is not None and column.kind in ("integer", "categorical")
         self._head: list[str] = []  # the first texts
+        self._longest = 0  # characters of a text
         self._found: set[str] = set()  # categories, until they are too many
         self._distinct: set[float] = set()
         self._low, self._high = np.inf, -np.inf  # of numbers that are no stand-ins
@@ -59,8 +61,11 @@ class Facts:
     def spanned(self, column: Column) -> Column:
         """Return the column with the domain that its values span; one that names rows or people has none."""
         column = replace(column, nullable=self.gaps)
-        if self._names_rows(column) or self._is_personal(column):
+        sentences = self._are_sentences(column)
+        if self._is_personal(column) or (self._names_rows(column) and not sentences):
             return replace(column, roles=("identifier",), codes=None)
+        if sentences:
+            return Column(column.name, "text", nullable=self.gaps, max_length=self._longest)
         if column.kind == "categorical":
             many = len(self._found) > MOST_CATEGORIES
             return column if many else replace(column, categories=tuple(sorted(self._found)))
@@ -69,6 +74,7 @@ class Facts:
     def _take_texts(self, present: pd.Series) -> None:
         if (room := MOST_READ - len(self._head)) > 0:
             self._head += present.iloc[:room].astype(str).tolist()
+        self._longest = max([self._longest, *map(len, map(str, present.cat.categories))])
         if len(self._found) <= MOST_CATEGORIES:
             self._found.update(map(str, present.cat.categories[: 2 * MOST_CATEGORIES]))
 
@@ -115,6 +121,14 @@ class Facts:
         counted = column.kind == "integer" and self._high - self._low == self._repeats.seen - 1
         asked = self._named or (many and (column.kind == "categorical" or counted))
         return asked and not self._repeats.found()
+
+    def _are_sentences(self, column: Column) -> bool:
+        """Whether texts are long, of several words, and mostly different, as far as the first ones show."""
+        if column.kind != "categorical" or self._named or len(self._head) <= FEWEST_NAMES:
+            return False
+        long = np.mean([len(text) for text in self._head]) >= LONG
+        worded = np.mean([len(text.split()) for text in self._head]) >= WORDS
+        return bool(long and worded and len(set(self._head)) >= DIFFERENT * len(self._head))
 
     def _is_personal(self, column: Column) -> bool:
         """Whether it holds people's names, addresses or numbers, by its own name or its values, unique or not."""

@@ -1,7 +1,7 @@
 """Free text: what it looks like, and whether a person's words stand in the synthetic table.
 
 A column is free text by its kind; a categorical one is, too, when most of its values are different and long. Texts are
-compared by length, by characters, by words, and by how many are missing; and replayed when words that one real row alone
+compared by length, by characters, by words, and by how many are missing; replayed when words that one real row alone
 has in this order stand in synthetic texts.
 """
 
