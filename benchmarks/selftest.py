@@ -1,6 +1,6 @@
 """Which check notices which fake: the table of docs/evaluation.md.
 
-    python benchmarks/selftest.py [--seeds 10] [--policy thorough] [--rows 8000]
+    python benchmarks/selftest.py [--seeds 10] [--policy thorough] [--rows 8000] [--only FAKE ...]
 
 For each seed a population of simulated clinic visits gives `--rows` training rows, half as many holdout rows and a
 fresh sample of `--rows`; the fakes are made from these (`tabsynth.selftest`). Prints a Markdown table: the number of
@@ -24,10 +24,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--policy", default="thorough")
     parser.add_argument("--rows", type=int, default=8000)
+    parser.add_argument("--only", nargs="*", choices=tuple(FAKES), help="Some fakes, or none; the fresh sample always.")
     options = parser.parse_args()
     sizes = (options.rows, options.rows // 2, options.rows)
     start = time.process_time()
-    print(markdown(selftest(read_policy(options.policy), options.seeds, sizes, told)))
+    print(markdown(selftest(read_policy(options.policy), options.seeds, sizes, told, options.only)))
     print(f"{sum(sizes):,} rows of each population, {time.process_time() - start:.0f} s of one core")
 
 
