@@ -18,7 +18,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     (cell,) = [cell for cell in notebook.cells if SETTINGS in cell.source]
     cell.source = cell.source.replace(SETTINGS, FEW)
-    client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     written = "".join(
         str(output.get("text", "")) + str(output.get("data", ""))

@@ -11,10 +11,11 @@ import pytest
 from dp_accounting import GaussianDpEvent
 from test_page import Page
 
+from tabsynth.metrics.attacks import attack
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.metrics.mixing import mixing_curve
 from tabsynth.metrics.roc import roc
-from tabsynth.policy import parse_policy
+from tabsynth.policy import evaluate, parse_policy
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.release import read_release
@@ -111,6 +112,21 @@ def test_a_copy_is_found_and_a_fresh_sample_is_not(fresh):
         assert curve["tpr_at_0_1_percent"] is None  # 600 rows do not say
         rates = [rate for _, rate in curve["roc"]]
         assert rates == sorted(rates)
+
+
+def test_an_attack_that_a_check_made_is_not_made_again(monkeypatch):
+    made = []
+    monkeypatch.setattr("tabsynth.metrics.membership.attack", lambda *a: made.append(a[1]) or attack(*a))
+    evidence = Evidence(SCHEMA, people(0), people(1), people(2))
+    asked = [check for check in POLICY if check.metric.name.startswith("membership")]
+    evaluate(evidence, asked, np.random.default_rng(0), beside=False)
+    before = list(made)
+    assert before
+    found = measure_curves(evidence, asked, np.random.default_rng(1))["attacks"]
+    assert len(found["groups"][0]["curves"]) == 4
+    assert made == before
+    measure_curves(Evidence(SCHEMA, people(0), people(1), people(3)), asked, np.random.default_rng(1))
+    assert len(made) == 2 * len(before)  # of evidence that nobody asked, they are
 
 
 def test_the_budget_s_curve_stands_above_guessing(fresh, ledger):
