@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.canonical import as_text
 from tabsynth.conversion import TRUE
 from tabsynth.encoding.partial import Partial
 from tabsynth.schema import Column, Schema
@@ -14,7 +15,7 @@ from tabsynth.schema import Column, Schema
 def filled_in(frame: pd.DataFrame, drawn: pd.DataFrame, partial: Partial, schema: Schema) -> pd.DataFrame:
     """Return the frame with its free cells from drawn canonical rows; every known cell stays as it is.
 
-    Text stays text: datetimes in the schema's format, truth values in the words that the column uses.
+    Text stays text: moments and durations in the schema's format, truth values in the words that the column uses.
     """
     found = frame.copy()
     for place, name in enumerate(partial.names):
@@ -71,8 +72,8 @@ def _is_text(old: pd.Series) -> bool:
 def _texts(old: pd.Series, drawn: pd.Series, free: NDArray[np.bool_], column: Column) -> list[str]:
     """Return drawn values as a column of text would have them."""
     new = drawn[free]
-    if column.kind == "datetime":
-        return list(new.dt.strftime(column.time_format))
+    if column.kind in ("datetime", "duration"):
+        return list(map(str, as_text(new, column)))
     if column.kind == "float" and column.decimals is not None:
         return [f"{value:.{column.decimals}f}" for value in new]
     if column.kind != "boolean":

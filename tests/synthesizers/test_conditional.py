@@ -247,16 +247,20 @@ def test_text_is_filled_in_as_text():
             ),
             Column("ill", "boolean", nullable=True),
             Column("cost", "float", bounds=(0.0, 1.0), bins=(0.0, 1.01), decimals=2, nullable=True),
+            Column("stay", "duration", bounds=(0, 99_999), bins=(0, 100_000), nullable=True),
         )
     )
     sampler = independent_sampler(schema)
-    frame = pd.DataFrame({"day": ["02.01.1970", ""], "ill": ["no", "yes"], "cost": ["NA", "0.10"]}).loc[[0, 1, 1]]
+    cells = {"day": ["02.01.1970", ""], "ill": ["no", "yes"], "cost": ["NA", "0.10"], "stay": ["26:10:00", ""]}
+    frame = pd.DataFrame(cells).loc[[0, 1, 1]]
     frame.iloc[2, 1] = ""
     filled = sampler.impute(frame, np.random.default_rng(0))
     assert filled["day"].iloc[0] == "02.01.1970"
     assert filled["day"].str.fullmatch(r"(0[1-9]|10)\.01\.1970").all()
     assert filled["cost"].str.fullmatch(r"\d\.\d\d").all()
     assert filled["cost"].iloc[1] == "0.10"
+    assert filled["stay"].iloc[0] == "26:10:00"
+    assert filled["stay"].str.fullmatch(r"\d\d:\d\d:\d\d").all()
     assert filled["ill"].tolist()[:2] == ["no", "yes"]
     assert filled["ill"].iloc[2] in {"no", "yes"}
 
