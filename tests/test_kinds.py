@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tabsynth import registry
 from tabsynth.canonical import code_places, to_axis, with_codes
-from tabsynth.errors import BudgetExceeded, TabsynthError
+from tabsynth.errors import BudgetExceeded, SchemaError, TabsynthError
 from tabsynth.outputs import arrow_of
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
@@ -53,6 +53,7 @@ KINDS = {
     "durations": Column("stay", "duration", unit="min", bounds=(0, 6000), nullable=True),
     "latitude and longitude": Column("lat", "float", roles=("latitude",)),
 }
+FREE_TEXT = Column("note", "text", max_length=12, nullable=True)
 QUICK: dict[str, dict[str, Any]] = {  # settings that fit in a moment
     "simulator": {"parameters": (("missing", 0.0, 0.5),), "particles": 4, "rounds": 1, "simulated": 50},
     "marginals": {"pairs": 2, "rounds": 1, "steps": 20, "iterations": 30, "cells": 2000},
@@ -84,6 +85,10 @@ def faults(rows: pd.Series, column: Column) -> list[str]:
     found = []
     if not column.nullable and rows.isna().any():
         found.append("missing")
+    if column.kind == "text":
+        texts = rows.dropna()
+        wrong = (texts != texts.str.strip()) | (texts == "") | (texts.str.len() > (column.max_length or 0))
+        return [*found, "no such text"] if wrong.any() else found
     if not column.numeric:
         known = {*(column.levels or ())}
         return found + [f"unknown {text}" for text in set(rows.dropna().astype(str)) - known]
@@ -106,6 +111,17 @@ def faults(rows: pd.Series, column: Column) -> list[str]:
 # --- the table of the documentation ----------------------------------------------------------------------------------
 
 
+def holds_text(family: Any) -> str:
+    """Return a family's answer for free text."""
+    schema = Schema((KINDS["truth values"], FREE_TEXT))
+    frame = values_of(schema.columns[:1], 60, 1).assign(note=["well", "not so well", None] * 20)
+    try:
+        rows = model.fit(family, read(frame, schema), Ledger(), Secret.fixed(0)).sample(40, np.random.default_rng(0))
+    except SchemaError:
+        return "refused"
+    return "no" if faults(rows["note"], FREE_TEXT) else "yes"
+
+
 def row_of(name: str) -> list[str]:
     """Return one family's answers: for each kind whether its values come out as declared, and whether budgets hold."""
     family = registry.load(registry.SYNTHESIZERS, name)(**QUICK.get(name, {}))
@@ -124,6 +140,7 @@ def row_of(name: str) -> list[str]:
                 answers.append("no" if faults(rows[column.name], column) else "yes")
             except TabsynthError:
                 answers.append("refused")
+    answers.append(holds_text(family))
     try:
         family.fit(sealed(Schema(columns)), Ledger(Budget(1.0, 1e-6)), Secret())
     except BudgetExceeded:
@@ -138,7 +155,7 @@ def test_the_table_of_kinds_and_families_is_the_one_in_force():
     names = registry.names(registry.SYNTHESIZERS)
     columns = [row_of(name) for name in names]
     lines = [f"| | {' | '.join(f'`{name}`' for name in names)} |", "|---" * (len(names) + 1) + "|"]
-    answers = dict(zip([*KINDS, "a budget"], zip(*columns, strict=True), strict=True))
+    answers = dict(zip([*KINDS, "free text", "a budget"], zip(*columns, strict=True), strict=True))
     lines += [f"| {kind} | {' | '.join(cells)} |" for kind, cells in answers.items()]
     text = PAGE.read_text(encoding="utf-8")
     (shown,) = re.findall(r"<!-- kinds, by tests/test_kinds.py -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
@@ -153,11 +170,13 @@ def test_a_value_outside_the_domain_is_seen():
     assert faults(pd.Series([1.005]), KINDS["decimals"]) == ["between two steps"]
     assert faults(pd.Series([None], dtype="str"), KINDS["ordered categories"]) == ["missing"]
     assert faults(pd.Series(["Trier"]), KINDS["categories"]) == ["unknown Trier"]
+    assert [faults(pd.Series([text]), FREE_TEXT) for text in ("a b", " a", "a" * 13)] == [[], *[["no such text"]] * 2]
 
 
 def test_a_release_and_a_shard_hold_every_kind(tmp_path):
-    schema = Schema(tuple(KINDS.values()))
-    rows = values_of(schema.columns, 60, 2)
+    schema = Schema((*KINDS.values(), FREE_TEXT))
+    texts = pd.Series(["a, b", 'c "d"', "e\nf", None, "7", "北京 ñ"] * 10, dtype="str")
+    rows = values_of(schema.columns[:-1], 60, 2).assign(note=texts)
     with (tmp_path / "released.parquet").open("wb") as file:
         write_parquet(file, to_arrow(rows, schema, {"release_id": "x"}))
     pa_parquet.write_table(arrow_of(rows, schema), tmp_path / "shard.parquet")

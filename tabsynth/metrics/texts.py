@@ -1,8 +1,8 @@
 """Free text: what it looks like, and whether a person's words stand in the synthetic table.
 
 A column is free text by its kind; a categorical one is, too, when most of its values are different and long. Texts are
-compared by length, by characters, by words, and by how many are missing; replayed when words that one real row alone
-has in this order stand in synthetic texts.
+compared by length, by characters and by words, and replayed when words that one real row alone has in this order stand
+in synthetic texts.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ REPLAYED = 0.5  # share of a row's own sequences
 
 @dataclass(frozen=True, slots=True)
 class TextShape(_OfColumns):
-    """Distance of free text columns: of lengths (KS), of characters and of words (total variation), and of gaps.
+    """Distance of free text columns: of lengths (KS), of characters and of words (total variation).
 
-    The mean over columns and the four, or the worst. Words are those of the OFTEN most frequent in the training rows,
-    all others one. Missing texts are left out of the first three; of categorical columns `missing` counts them. Shares
-    are of all characters or words, so that long texts count more; the interval knows that they come by rows.
+    The mean over columns and the three, or the worst. Words are those of the OFTEN most frequent in the training rows,
+    all others one. A missing text is shorter than any other, and has no characters and words. Shares are of all
+    characters or words, so that long texts count more; the interval knows that they come by rows.
     """
 
     stem: ClassVar[str] = "text_shape"
@@ -59,9 +59,6 @@ class TextShape(_OfColumns):
             found[f"{column.name} (characters)"] = _shares_apart(rows, real, list)
             split = partial(_known_words, known=frequent)
             found[f"{column.name} (words)"] = _shares_apart(rows, real, split)
-            if column.kind == "text":
-                missing = [np.array([float(not text) for text in side]) for side in (rows, real)]
-                found[f"{column.name} (missing)"] = ks(*missing)
         return self._estimate(found)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabsynth.errors import InputError
+from tabsynth import registry
+from tabsynth.errors import InputError, TabsynthError
 from tabsynth.metrics import Evidence, NotApplicable, NotMeasured
 from tabsynth.metrics.calendar import Calendar
 from tabsynth.metrics.texts import TextReplay, TextShape, text_columns
@@ -147,3 +148,37 @@ def test_settings_are_checked():
         TextReplay(length=0)
     with pytest.raises(InputError, match="over must be"):
         Calendar(over="median")
+
+
+def test_every_metric_takes_a_table_with_a_column_of_the_kind_text():
+    schema = Schema((Column("ill", "boolean", roles=("target",)), Column("age", "integer"), Column("note", "text")))
+    rng = np.random.default_rng(0)
+
+    def drawn_rows(size):
+        return pd.DataFrame(
+            {"ill": rng.random(size) < 0.5, "age": rng.integers(9, size=size), "note": notes(rng, size)}
+        )
+
+    evidence = Evidence(schema, drawn_rows(80), drawn_rows(40), drawn_rows(80))
+    assert "note" in evidence.as_independent(rng).rows
+    measured = set()
+    for name in registry.names(registry.METRICS):
+        settings = {"repeats": 2} if name == "importance_agreement" else {}
+        try:
+            registry.load(registry.METRICS, name)(**settings)(evidence, rng)
+            measured.add(name)
+        except TabsynthError:
+            continue  # a reason in words; any other error fails this test
+    assert {"text_shape", "text_replay", "tvd1", "tstr", "exact_match", "missing"} <= measured
+
+
+def test_a_column_of_the_kind_text_is_compared_by_its_gaps_too():
+    schema = Schema((Column("ill", "boolean"), Column("note", "text", nullable=True)))
+    rng = np.random.default_rng(0)
+    full = pd.DataFrame({"ill": [True] * 200, "note": notes(rng, 200)})
+    gaps = full.assign(note=full["note"].where(np.arange(200) % 4 > 0))
+    assert TextShape(over="worst")(Evidence(schema, full, full, full), None).value == 0
+    found = TextShape(over="worst")(Evidence(schema, full, full, gaps), None)
+    assert found.value == pytest.approx(0.25)
+    assert "missing" in found.note
+    assert [column.name for column in text_columns(Evidence(schema, full, full, gaps))] == ["note"]

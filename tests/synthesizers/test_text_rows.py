@@ -144,6 +144,23 @@ def test_a_pretrained_model_from_a_folder_is_trained_under_a_budget(base, lora, 
     pd.testing.assert_frame_equal(*frames)
 
 
+def test_a_pretrained_model_writes_free_text_in_its_own_ids(base, tmp_path):
+    schema = Schema((Column("ill", "boolean"), Column("note", "text", max_length=15, nullable=True)), rows=60)
+    notes = ["the city is", "Ulm <end>", "北京 is missing", None] * 15  # one spells the sign for an end
+    table = read(pd.DataFrame({"ill": [True, False] * 30, "note": notes}), schema)
+    fitted, ledger = fit(table, Budget(1.0, 1e-5), pretrained=str(base))
+    assert ledger.spent.epsilon <= 1.0
+    chances = fitted.sampler.log_likelihood(table.private)
+    assert np.isfinite(chances).all()
+    rows = fitted.sample(60, np.random.default_rng(0))
+    pd.testing.assert_frame_equal(read(rows, schema).private, rows)
+    fitted.save(tmp_path / "model")
+    again = model.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(again.sample(60, np.random.default_rng(0)), rows)
+    with pytest.raises(InputError, match="needs the tokenizer, which is not saved"):
+        again.sampler.log_likelihood(table.private)
+
+
 def test_pretrained_weights_are_where_training_starts(base):
     trained, _ = fit(awkward_table("every kind"), pretrained=str(base), free_rate=1e-9)
     spelling = trained.sampler._spelling
