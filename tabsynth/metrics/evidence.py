@@ -151,7 +151,8 @@ def _canonical(frames: Frames, column: Column) -> dict[str, pd.Series]:
         except (TypeError, ValueError, OverflowError):
             raise TableError(f"The {source}, column {column.name!r}: expected {column.kind} values.") from None
     if column.kind == "categorical":
-        found = (level for one in series.values() for level in one.cat.categories)
+        # in the order of the alphabet, since numbers by table would tell models which table a rare value is from
+        found = sorted({str(level) for one in series.values() for level in one.cat.categories})
         levels = list(dict.fromkeys((*(column.categories or ()), *found)))
         series = {source: one.cat.set_categories(levels) for source, one in series.items()}
     return series

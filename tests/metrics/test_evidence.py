@@ -5,6 +5,7 @@ import pytest
 from tabsynth.errors import TableError
 from tabsynth.metrics import Evidence, NotMeasured
 from tabsynth.metrics.coding import binned, codes, fingerprints
+from tabsynth.metrics.detection import C2ST
 from tabsynth.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -117,3 +118,12 @@ def test_positive_and_negative_zero_are_one_value():
     schema = Schema((Column("pay", "float"),))
     evidence = Evidence(schema, pd.DataFrame({"pay": [0.0]}), None, pd.DataFrame({"pay": [-0.0]}))
     assert fingerprints(evidence.train, schema.columns) == fingerprints(evidence.rows, schema.columns)
+
+
+def test_values_of_their_own_do_not_tell_models_which_table_a_row_is_from(rng):
+    names = iter(rng.permutation(1200))
+    tables = [pd.DataFrame({"name": [f"n{next(names)}" for _ in range(400)], "x": rng.random(400)}) for _ in range(3)]
+    evidence = Evidence(Schema((Column("name", "categorical"), Column("x", "float"))), *tables)
+    assert C2ST()(evidence, rng).value == pytest.approx(0.5, abs=0.12)
+    apart = Evidence(evidence.schema, *tables[:2], tables[2].assign(name="z" + tables[2]["name"]))
+    assert C2ST()(apart, rng).value > 0.95
