@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE = 60.0  # seconds that an answer may take
+PATIENCE = 600.0  # seconds that an answer may take: a busy machine is slow, only a browser that hangs says nothing
 
 
 class Chromium:
