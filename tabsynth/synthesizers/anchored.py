@@ -18,9 +18,11 @@ from torch.nn import functional
 
 from tabsynth.graphical.elimination import Conditional
 from tabsynth.graphical.sampling import sample
+from tabsynth.privacy.clipping import chunks
 from tabsynth.synthesizers.bookkeeping import Tape, Untaped
 from tabsynth.synthesizers.transformer import MULTIPLE, Block, RowTransformer
 
+CELLS = 4_000_000  # of logits that are there together
 FLOOR = 1e-4  # of every conditional, spread evenly: no token is ruled out for ever
 
 
@@ -115,10 +117,18 @@ class AnchoredTransformer(RowTransformer):
         The anchor's rows, drawn again by how much likelier the model holds each of them than the anchor does.
         """
         tokens = self.anchor.sample(count, rng).to(self.starts.device)
-        anchored = self.anchored_losses(tokens)
-        ladder = (anchored - self.losses(tokens, self.orders(count))).double().cpu().softmax(0).cumsum(0)
+        likelier = [
+            self.anchored_losses(part) - self.losses(part, self.orders(len(part)))
+            for part in torch.split(tokens, self.rows_at_once(sum(self.sizes)))
+        ]
+        ladder = torch.cat(likelier).double().cpu().softmax(0).cumsum(0)
         places = torch.from_numpy((np.arange(count) + rng.random()) / count)
         return tokens[torch.searchsorted(ladder, places).clamp(max=count - 1).to(tokens.device)]
+
+    @staticmethod
+    def rows_at_once(tokens: int) -> int:
+        """Return for how many rows the logits of so many tokens may be there together."""
+        return max(1, CELLS // tokens)
 
     def _outputs(self, tokens: Tensor, orders: Tensor, tape: Tape) -> list[tuple[int, Tensor, Tensor]]:
         """Return every column with its output and the anchor's logits, each (rows, tokens of the column)."""
@@ -153,8 +163,11 @@ class AnchoredTransformer(RowTransformer):
             for block, own in zip(self.blocks, past, strict=True):
                 x = _step(block, x, own, place)  # type: ignore[arg-type]
             group = self.anchor.group(column, tokens)
-            logits = self.outputs[column](functional.layer_norm(x, x.shape[-1:])) + self.anchor.logits(column, group)
-            tokens[:, column] = _inverse(logits, systematic(group, source))
+            x, uniform = functional.layer_norm(x, x.shape[-1:]), systematic(group, source)
+            for start, stop in chunks(rows, self.rows_at_once(self.sizes[column]), None):
+                part = slice(start, stop)
+                logits = self.outputs[column](x[part]) + self.anchor.logits(column, group[part])
+                tokens[part, column] = _inverse(logits, uniform[part])
             before = tokens[:, column] + self.starts[column]
         return tokens
 

@@ -75,7 +75,8 @@ class HybridSampler(Sampler):
         tokens = torch.from_numpy(self._encoder.encode(frame[known].reset_index(drop=True)).tokens).long()
         found = np.full(len(frame), -np.inf)
         if len(tokens):
-            found[known] = -torch.cat([losses(part) for part in torch.split(tokens, BLOCK)]).double().numpy()
+            size = min(BLOCK, self._model.rows_at_once(sum(self._model.sizes)))
+            found[known] = -torch.cat([losses(part) for part in torch.split(tokens, size)]).double().numpy()
         return found
 
     def state(self) -> tuple[dict[str, Any], Arrays]:

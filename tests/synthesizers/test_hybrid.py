@@ -216,6 +216,11 @@ def test_rows_come_in_blocks_and_repeat_with_their_seed(monkeypatch):
     first, again = (sampler.sample(1000, np.random.default_rng(5)) for _ in range(2))
     assert len(first) == 1000
     pd.testing.assert_frame_equal(first, again)
+    likelihoods, own = sampler.log_likelihood(first), sampler._model.rows_of_its_own(50, np.random.default_rng(0))
+    monkeypatch.setattr("tabsynth.synthesizers.anchored.CELLS", 40)  # of logits: few rows at a time, and the same ones
+    pd.testing.assert_frame_equal(sampler.sample(1000, np.random.default_rng(5)), first)
+    np.testing.assert_allclose(sampler.log_likelihood(first), likelihoods, rtol=1e-5)
+    assert torch.equal(sampler._model.rows_of_its_own(50, np.random.default_rng(0)), own)
 
 
 @pytest.mark.parametrize(
