@@ -66,7 +66,7 @@ def compare_tables(
     require_apart(train, holdout)
     budgeted, discover = (False, False) if contest is None else (contest.budgeted, contest.discover)
     if contest is None:
-        known = draft(train, delimiter=delimiter).schema if schema is None else as_schema(schema)
+        known = draft(train, delimiter=delimiter).loose() if schema is None else as_schema(schema)
         known = known if target is None else known.with_target(target)
         intake = Intake(read(train, known, delimiter=delimiter, check_domain=schema is not None), ())
     else:

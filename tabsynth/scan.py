@@ -32,6 +32,7 @@ SHORTEST = 4  # characters of a text that is searched for (and bytes of a word);
 FEWEST = 12  # values that must agree before an array counts as a copy
 MOST_SLICES = 4096  # of one array that are compared with columns
 DIGITS = 10  # significant digits that a number needs before it can be known again
+WRITTEN = ("format", "unit", "timezone", "codes", "max_length")  # what a table is read by, and no domain
 ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "json")
 
 Found = tuple[str | None, str]  # the column, if it is one, and what was found
@@ -104,9 +105,12 @@ def scan_files(
 
 
 def undeclared(schema: Schema) -> Schema:
-    """Return a schema's names, kinds, roles and formats, with every domain left open."""
-    columns = (Column(each.name, each.kind, each.roles, nullable=None, format=each.format) for each in schema)
-    return replace(schema, columns=tuple(columns), rows=None)
+    """Return a schema with every domain and every rule left open: names, kinds, roles, and how values are written."""
+    columns = (
+        Column(each.name, each.kind, each.roles, nullable=None, **{fact: getattr(each, fact) for fact in WRITTEN})
+        for each in schema
+    )
+    return replace(schema, columns=tuple(columns), rows=None, constraints=())
 
 
 def _shown(name: str, texts: Mapping[str, str]) -> str:

@@ -191,7 +191,7 @@ def audit_tables(
         raise InputError("How long fits take is not known beforehand: leave out the shadow models or the time budget.")
     audited = None if canary is None else canaries.read_audit(canary)
     checks = (*load_policy(policy), *(() if shadows is None else shadows.checks()))
-    known = draft(train, delimiter=delimiter).schema if schema is None else as_schema(schema)
+    known = draft(train, delimiter=delimiter).loose() if schema is None else as_schema(schema)
     known = known if target is None else known.with_target(target)
     real = read(train, known, delimiter=delimiter, check_domain=schema is not None).private
     held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private

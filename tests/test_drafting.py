@@ -82,7 +82,7 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
     ),
     "minutes as moments": (
         pd.to_datetime(["1970-01-01 00:07", "1970-01-01 00:08"]),
-        Column("a", "datetime", bounds=(420, 480), format="%Y-%m-%d %H:%M"),
+        Column("a", "datetime", bounds=(420, 480), format="%Y-%m-%d %H:%M:00"),
     ),
     "moments with an offset": (
         ["1970-01-01 01:00:07+01:00", "1970-01-01T00:00:09Z"],
@@ -113,6 +113,15 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
 @pytest.mark.parametrize(("values", "expected"), KINDS.values(), ids=KINDS)
 def test_the_narrowest_kind_that_fits(values: list[Any], expected: Column) -> None:
     assert draft(pd.DataFrame({"a": values})).schema == Schema((expected,), rows=len(values))
+
+
+def test_rows_of_another_origin_may_be_finer_than_the_draft() -> None:
+    drafted = draft(pd.DataFrame({"a": ["2024-01-01 00:07:00", "2024-01-02 00:08:00"], "b": [1, 2]}))
+    finer = pd.DataFrame({"a": ["2024-01-01 00:07:09", "2024-01-02 00:08:00"], "b": [1, 2]})
+    assert drafted.schema["a"].step == 60
+    with pytest.raises(TableError, match="format"):
+        read(finer, drafted.schema)
+    assert read(finer, drafted.loose(), check_domain=False).private["a"].dt.second.tolist() == [9, 0]
 
 
 def _awkward(rows: int = 60) -> pd.DataFrame:

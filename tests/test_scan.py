@@ -12,9 +12,11 @@ from safetensors.numpy import load_file, save_file
 
 from tabsynth import registry
 from tabsynth.cli import run
-from tabsynth.scan import Finding, scan_files
+from tabsynth.constraints.numbers import OneHot
+from tabsynth.scan import Finding, scan_files, undeclared
 from tabsynth.schema import Column, Schema
 from tabsynth.schema_file import write_schema
+from tabsynth.table import read
 
 CANARY = "zq7-private-value"
 SCHEMA = Schema(
@@ -132,3 +134,24 @@ def test_what_is_declared_does_not_count(folder: Path) -> None:
     found = scan_files("model", "people.csv")
     assert found == (Finding("model.json", "pay", "a value of 'pay' as a number"),)
     assert str(found[0]) == "model.json: a value of 'pay' as a number"
+
+
+def test_a_table_is_read_without_its_domains_whatever_its_columns_and_rules_are() -> None:
+    schema = Schema(
+        (
+            Column("stay", "duration", bounds=(0, 3600), unit="min"),
+            Column("score", "integer", bounds=(0, 9), codes=("refused", -9)),
+            Column(
+                "seen", "datetime", bounds=(0, 1e6), format="%Y-%m-%d %H:%M", timezone="Europe/Berlin", cycle="week"
+            ),
+            Column("a", "integer", bounds=(0, 1)),
+            Column("b", "integer", bounds=(0, 1)),
+            Column("rank", "categorical", categories=("low", "high"), ordered=True),
+        ),
+        constraints=(OneHot(("a", "b")),),
+    )
+    cells = {"stay": [5, 7], "score": ["refused", "3"], "seen": ["1970-01-02 08:30", "1970-01-03 09:00"]}
+    frame = pd.DataFrame(cells | {"a": [0, 1], "b": [1, 0], "rank": ["low", "high"]})
+    known = undeclared(schema)
+    assert {fact for _, fact in known.undeclared()} == {"nullable", "bounds", "categories"}
+    assert read(frame, known).private["stay"].dt.total_seconds().tolist() == [300, 420]

@@ -18,7 +18,7 @@ from tabsynth.schema import MISSING_TEXTS, Column, Kind
 
 DAYS = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y")
 CLOCKS = ("%H:%M", "%H:%M:00", "%H:%M:%S", "%H:%M:%S.%f")  # :00 is every value's own: such a column counts in minutes
-MINUTE = "%Y-%m-%d %H:%M"
+MINUTE = "%Y-%m-%d %H:%M:00"
 SECOND = "%Y-%m-%d %H:%M:%S"
 ZONED = tuple(f"%Y-%m-%d{between}{clock}%z" for between in "T " for clock in CLOCKS)
 # with days as pandas, Python and PostgreSQL write them

@@ -41,6 +41,14 @@ class Draft:
         """Return names and kinds alone, which are then published; every domain is left to discovery."""
         return Schema(tuple(map(_bare, self.schema)))
 
+    def loose(self) -> Schema:
+        """Return the schema for reading tables of other origin beside this one: moments may be finer than its own."""
+        return self.schema.with_columns(*map(_to_the_second, self.schema))
+
+
+def _to_the_second(column: Column) -> Column:
+    return column if column.format is None else replace(column, format=column.format.replace(":%M:00", ":%M:%S"))
+
 
 def _bare(column: Column) -> Column:
     """Return a column without what the data say of it; words among numbers are said by nothing but the data."""
