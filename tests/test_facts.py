@@ -117,12 +117,12 @@ SITES: dict[str, dict[str, str]] = {
     },
     "synthesizers/marginals.py": {"Marginals.fit: table.private": PAIRS, "Marginals.learn: private": PAIRS},
     "synthesizers/marginals_study.py": {"Study._scores: self.private": CHOICE, "Study._count: self.private": PAIRS},
-    "synthesizers/rows.py": {
-        "Rows.fit: table.private": GRADIENTS,
-        "_Training.charge: table.private": SAMPLED,
-        "_Training.charge: table.units": SAMPLED,
-        "_Training.run: private": GRADIENTS,
-        "_Training.step: private": GRADIENTS,
+    "synthesizers/rows.py": {"Rows.fit: table.private": GRADIENTS},
+    "synthesizers/rows_training.py": {
+        "Training.charge: table.private": SAMPLED,
+        "Training.charge: table.units": SAMPLED,
+        "Training.run: private": GRADIENTS,
+        "Training.step: private": GRADIENTS,
     },
     "synthesizers/starting.py": {"measured_start: private": PAIRS},
     "synthesizers/text_rows.py": {

@@ -9,7 +9,6 @@ budget every step is one of DP-SGD, and training starts from what the target say
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
@@ -26,7 +25,6 @@ from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial
 from tabsynth.errors import InputError
 from tabsynth.privacy.discovery import discover
-from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
@@ -37,14 +35,15 @@ from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.prefixes import blocks_of
 from tabsynth.synthesizers.rows_given import Given
 from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
+from tabsynth.synthesizers.rows_training import Training
 from tabsynth.synthesizers.starting import Ties, measured_start
-from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
-from tabsynth.synthesizers.transformer import RowTransformer, Steps, clipped_sum
+from tabsynth.synthesizers.steps import require_room
+from tabsynth.synthesizers.transformer import RowTransformer, Steps
 from tabsynth.table import Table
 
 BLOCK = 16384  # rows that are sampled together
 SCORED = 4096  # rows whose likelihood is found together
-MANY = 16_000  # units from which on there are steps enough without a budget in batches of 256
+SHARED = "discovery, one_way and with_target must sum to less than 1, for training takes the rest"
 ORDERS = ("schema", "fewest", "target")
 CELLS = 2**23  # of the widest output of a block
 
@@ -267,31 +266,32 @@ class Rows:
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")
         if self.discovery + self.one_way + (self.with_target or 0.0) >= 1:
-            raise InputError("discovery, one_way and with_target must sum to less than 1, for training takes the rest.")
+            raise InputError(f"{SHARED}.")
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Discover, measure marginals, train; see `Synthesizer.fit`.
 
         Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
-        InputError when `batch` is larger than that number.
+        InputError when `batch` is larger than that number, or nothing is left for training.
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
         require_room(self.batch, table.schema)
+        noisy, recipe = ledger.sigma(1.0) > 0, self.recipe(ledger)
+        if noisy and table.schema.target and self.discovery + self.one_way + recipe.with_target >= 1:
+            raise InputError(f"{SHARED}; with_target is {recipe.with_target:g} at this epsilon.")
         table = bound_contributions(table, secret)
-        noisy = ledger.sigma(1.0) > 0
         most = self.bins if noisy else self.free_bins
         known = discover(table, ledger, secret, share=self.discovery, bins=most)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
         target, unit = _target(known.schema, encoder), table.schema.unit.rows
-        recipe = self.recipe(ledger)
         shares = (self.one_way, recipe.with_target if noisy else 0.0)
         start, ties = measured_start(
             tokens, encoder, target, known.rows, shares=shares, rows_per_unit=unit, ledger=ledger, secret=secret
         )
         bins = [codec.values if codec.column.ordered else codec.bins for codec in encoder.codecs]
         model = self.untrained(encoder.sizes, bins, start, ties)
-        training = _Training(self, model, target, recipe if noisy else None)
+        training = Training(self, model, target, recipe if noisy else None)
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
         dpsgd.finish()
@@ -325,74 +325,6 @@ class Rows:
             model = RowTransformer(sizes, **shape, one_way=one_way, ties=ties)
             model.smooth(bins)
             return model
-
-
-class _Training:
-    """The moving parts of one fit."""
-
-    def __init__(self, settings: Rows, model: RowTransformer, target: int | None, recipe: Recipe | None) -> None:
-        self.device = pick(settings.device)
-        self.settings, self.model, self.recipe = settings, model.to(self.device), recipe
-        self.averaged = copy.deepcopy(model)
-        self.order = torch.tensor(settings.reading_order(model.sizes, target))
-        self.weights = [settings.target_weight if place == target else 1.0 for place in range(len(model.sizes))]
-        if recipe:
-            self.rate, self.average = recipe.rate, settings.average
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99))
-        else:
-            self.rate, self.average = settings.free_rate, settings.free_average
-            self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-
-    def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
-        """Charge all steps: what is left of the budget."""
-        own = self.settings
-        if self.recipe:
-            settings = DPSGDSettings(self.recipe.steps, self.recipe.batch, own.max_grad_norm)
-        else:
-            batch = own.free_batch or (256 if units >= MANY else 128)
-            steps = max(1, round(own.epochs / min(1.0, batch / units)))
-            settings = DPSGDSettings(steps, batch, math.inf)
-        return DPSGD(
-            settings,
-            self.optimizer,
-            private_rows=len(table.private),
-            unit_of_row=table.units(),
-            public_units=units,
-            ledger=ledger,
-            secret=secret,
-            why="row transformer",
-        )
-
-    def run(self, dpsgd: DPSGD, private: NDArray[np.int32], secret: Secret, progress: Progress, epsilon: float) -> None:
-        """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
-        steps = dpsgd.settings.steps
-        for batch in dpsgd.batches(model=self.model, averaged=self.averaged):
-            self.step(dpsgd, batch, private, secret, self.rate * warm_up_cosine(batch.step / steps))
-            if self.recipe or batch.step % 20 == 0 or batch.step == steps:
-                progress(batch.step, steps, {"epsilon": epsilon})
-        require_finite(self.averaged.parameters(), "rate or free_rate")
-
-    def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], secret: Secret, rate: float) -> None:
-        """Take one step on the clipped sum of a batch, and average the weights."""
-        tokens = torch.from_numpy(private[batch.rows]).long().to(self.device)
-        orders = self.orders(len(tokens), secret).to(self.device)
-        owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
-
-        def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
-            whose = None if owner is None else owner[places]
-            at = torch.from_numpy(places).to(self.device)
-            bound = dpsgd.settings.max_grad_norm
-            return clipped_sum(self.model, tokens[at], orders[at], bound, weights=self.weights, owner=whose)
-
-        self.optimizer.param_groups[0]["lr"] = rate
-        dpsgd.step(batch, sum_of(np.arange(len(tokens))), sum_of=sum_of)
-        average(self.averaged.parameters(), self.model.parameters(), self.average)
-
-    def orders(self, rows: int, secret: Secret) -> Tensor:
-        """Return the order that each row is read in: its own, drawn from the secret stream, or everybody's."""
-        shuffled = torch.from_numpy(secret.uniform((rows, len(self.order)))).argsort(1)
-        own = torch.from_numpy(secret.uniform((rows, 1))) < self.settings.shuffled
-        return torch.where(own, shuffled, self.order)
 
 
 def _target(schema: Schema, encoder: Encoder) -> int | None:

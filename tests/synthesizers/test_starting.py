@@ -192,3 +192,10 @@ def test_settings_that_are_given_win_over_the_recipe_of_an_epsilon():
     assert Rows(rate=0.5, with_target=0.0).recipe(tight) == replace(TIGHT_RECIPE, rate=0.5, with_target=0.0)
     with pytest.raises(InputError, match="with_target must lie between 0 and 1"):
         Rows(with_target=1.5)
+
+
+def test_shares_that_leave_nothing_for_training_are_refused_before_a_charge():
+    ledger = Ledger(Budget(1.0, 1e-5))
+    with pytest.raises(InputError, match="training takes the rest; with_target is"):
+        Rows(discovery=0.85, one_way=0.06).fit(table(), ledger, Secret())
+    assert ledger.charges == ()
