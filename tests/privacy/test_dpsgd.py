@@ -443,3 +443,10 @@ def test_one_unit_moves_a_noiseless_step_by_at_most_the_bound():
         assert 0.1 < move <= 0.3 * (1 + 1e-6)
     dpsgd.step(batch, whole)
     dpsgd.finish()
+
+
+def test_a_gradient_too_small_to_be_divided_stops_no_fit_without_noise():
+    dpsgd = build(noise=0.0, steps=1, bound=math.inf, own=[nn.Parameter(torch.zeros(3))])
+    for batch in dpsgd.batches():
+        dpsgd.step(batch, [torch.tensor([1.0, 1e-43, 0.0])])
+    dpsgd.finish()
