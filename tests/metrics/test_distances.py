@@ -95,3 +95,12 @@ def test_questions_that_do_not_arise_say_so(rng):
 def test_settings_are_checked(wrong):
     with pytest.raises(InputError):
         wrong()
+
+
+def test_gaps_of_synthetic_rows_alone_have_a_ceiling_to_be_counted_from(rng):
+    schema = Schema((Column("town", "categorical", nullable=None),))
+    real = pd.DataFrame({"town": ["a", "b"] * 500})
+    rows = pd.DataFrame({"town": [None] * 10 + ["a", "b"] * 495})
+    ceiling = Missing("worst")(Evidence(schema, real, real, real), rng)
+    assert (ceiling.value, ceiling.high) == (0, pytest.approx(0, abs=0.02))
+    assert Missing("worst")(Evidence(schema, real, real, rows), rng).value == pytest.approx(0.01)
