@@ -146,7 +146,7 @@ def _private_texts(schema: Schema | None, train: Table) -> dict[str, str]:
     texts: dict[str, str] = {}
     for name in train.private:
         series = train.private[name]
-        if train.schema[str(name)].kind == "categorical" or not train.schema[str(name)].modelled:
+        if train.schema[str(name)].kind in ("categorical", "text") or not train.schema[str(name)].modelled:
             found = {str(value) for value in series.dropna().unique()} - public
             texts |= {text: str(name) for text in found if len(text) >= SHORTEST and not _is_number(text)}
     return texts

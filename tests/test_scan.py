@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tabsynth import registry
 from tabsynth.cli import run
 from tabsynth.constraints.numbers import OneHot
-from tabsynth.scan import Finding, scan_files, undeclared
+from tabsynth.scan import Finding, scan, scan_files, undeclared
 from tabsynth.schema import Column, Schema
 from tabsynth.schema_file import write_schema
 from tabsynth.table import read
@@ -155,3 +155,14 @@ def test_a_table_is_read_without_its_domains_whatever_its_columns_and_rules_are(
     known = undeclared(schema)
     assert {fact for _, fact in known.undeclared()} == {"nullable", "bounds", "categories"}
     assert read(frame, known).private["stay"].dt.total_seconds().tolist() == [300, 420]
+
+
+def test_free_text_in_a_saved_model_is_found(folder: Path) -> None:
+    fit("independent")
+    said = "She fell on the stairs, twice"
+    table = read(people().assign(note=said), Schema((*SCHEMA, Column("note", "text", max_length=40)), rows_per_unit=2))
+    before = {finding.column for finding in scan(folder / "model", table)}
+    state = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
+    state["settings"]["kept"] = f"once: {said}."
+    (folder / "model" / "model.json").write_text(json.dumps(state), encoding="utf-8")
+    assert {finding.column for finding in scan(folder / "model", table)} - before == {"note"}
