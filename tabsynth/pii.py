@@ -102,7 +102,7 @@ def by_categories(column: Column) -> Finding | None:
 def form_of(text: str) -> int:
     """Return which of FORMS a text has; the number after the last for none.
 
-    >>> FORMS[form_of("ada@example.org")].what, FORMS[form_of("Lovelace, Ada")].what, form_of("Ulm") == len(FORMS)
+    >>> FORMS[form_of("ada@example.org")].what, FORMS[form_of("Lovelace, Maria")].what, form_of("Ulm") == len(FORMS)
     ('e-mail addresses', "people's names", True)
     """
     fits = (place for place, form in enumerate(FORMS) if form.fits(text))
