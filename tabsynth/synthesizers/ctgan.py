@@ -46,7 +46,7 @@ from tabsynth.synthesizers.generator import (
 )
 from tabsynth.synthesizers.matching import Targets, assemble, distance, joined, match_loss, singled_out
 from tabsynth.synthesizers.measuring import Measuring, Shares
-from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
+from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, require_room, warm_up_cosine
 from tabsynth.table import Table
 
 WARM_UP = {"warm_up": 0.02, "start": 0.02}  # the first steps count: the rate is never 0
@@ -161,20 +161,11 @@ class CTGAN:
     def _dpsgd(self, training: _Training, table: Table, known: Discovery, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge the critic's steps: what is left of the budget."""
         private, batch = ledger.sigma(1.0) > 0, self.batch or 2048
-        steps = self.critic_steps if private else max(1, round(self.epochs / min(1.0, batch / known.units)))
-        clip = (self.max_grad_norm or math.sqrt(len(training.layout.sizes) + 1)) if private else math.inf
+        clip = self.max_grad_norm or math.sqrt(len(training.layout.sizes) + 1)
+        settings = DPSGDSettings(self.critic_steps, batch, clip) if private else passes(self.epochs, batch, known.units)
         rate = self.critic_rate or (3e-4 if private else 1e-3)
         optimizer = torch.optim.Adam(training.critic.parameters(), rate, betas=(0.5, 0.9))
-        return DPSGD(
-            DPSGDSettings(steps, batch, clip),
-            optimizer,
-            private_rows=len(table.private),
-            unit_of_row=table.units(),
-            public_units=known.units,
-            ledger=ledger,
-            secret=secret,
-            why="critic",
-        )
+        return charge_steps(settings, optimizer, table, known.units, ledger=ledger, secret=secret, why="critic")
 
 
 class _Training:

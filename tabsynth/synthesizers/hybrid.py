@@ -35,7 +35,7 @@ from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_sampler import Graphical
-from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, warm_up_cosine
 from tabsynth.synthesizers.transformer import clipped_sum
 from tabsynth.table import Table
 
@@ -231,18 +231,8 @@ class _Training:
         if self.private:
             settings = DPSGDSettings(own.steps, own.batch, own.max_grad_norm)
         else:
-            steps = max(1, round(own.epochs / min(1.0, own.free_batch / units)))
-            settings = DPSGDSettings(steps, own.free_batch, math.inf)
-        return DPSGD(
-            settings,
-            self.optimizer,
-            private_rows=len(table.private),
-            unit_of_row=table.units(),
-            public_units=units,
-            ledger=ledger,
-            secret=secret,
-            why="row transformer",
-        )
+            settings = passes(own.epochs, own.free_batch, units)
+        return charge_steps(settings, self.optimizer, table, units, ledger=ledger, secret=secret, why="row transformer")
 
     def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> None:
         """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.synthesizers.base import Progress
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.rows_recipe import Recipe
-from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, warm_up_cosine
 from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
 from tabsynth.table import Table
 
@@ -50,18 +49,8 @@ class Training:
             settings = DPSGDSettings(self.recipe.steps, self.recipe.batch, own.max_grad_norm)
         else:
             batch = own.free_batch or (256 if units >= MANY else 128)
-            steps = max(1, round(own.epochs / min(1.0, batch / units)))
-            settings = DPSGDSettings(steps, batch, math.inf)
-        return DPSGD(
-            settings,
-            self.optimizer,
-            private_rows=len(table.private),
-            unit_of_row=table.units(),
-            public_units=units,
-            ledger=ledger,
-            secret=secret,
-            why="row transformer",
-        )
+            settings = passes(own.epochs, batch, units)
+        return charge_steps(settings, self.optimizer, table, units, ledger=ledger, secret=secret, why="row transformer")
 
     def run(self, dpsgd: DPSGD, private: NDArray[np.int32], secret: Secret, progress: Progress, epsilon: float) -> None:
         """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""

@@ -1,4 +1,4 @@
-"""What the neural families do alike at a step: batch and rate, the average of weights, the check for divergence."""
+"""What the neural families do alike: steps and their charge, batch, rate, averaged weights, the check of divergence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,43 @@ import torch
 from torch import Tensor
 
 from tabsynth.errors import InputError, ModelError
+from tabsynth.privacy.dpsgd import DPSGD, DPSGDSettings
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
+from tabsynth.table import Table
+
+
+def charge_steps(
+    settings: DPSGDSettings,
+    optimizer: torch.optim.Optimizer,
+    table: Table,
+    units: float,
+    *,
+    ledger: Ledger,
+    secret: Secret,
+    why: str,
+) -> DPSGD:
+    """Charge all steps, what is left of the budget, and return what takes them; `units` is a public number of units."""
+    return DPSGD(
+        settings,
+        optimizer,
+        private_rows=len(table.private),
+        unit_of_row=table.units(),
+        public_units=units,
+        ledger=ledger,
+        secret=secret,
+        why=why,
+    )
+
+
+def passes(epochs: float, batch: int, units: float) -> DPSGDSettings:
+    """Return the steps, without clipping, that read each unit `epochs` times on average: for fits without a budget.
+
+    >>> passes(10, 100, units=1000.0).steps, passes(10, 100, units=50.0).steps
+    (100, 10)
+    """
+    return DPSGDSettings(max(1, round(epochs / min(1.0, batch / units))), batch, math.inf)
 
 
 def warm_up_cosine(progress: float, warm_up: float = 0.05, start: float = 0.0) -> float:

@@ -41,7 +41,7 @@ from tabsynth.synthesizers.constrained import Automaton, Written
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.language_model import LanguageModel
 from tabsynth.synthesizers.layer_gradients import clipped_sum, require_exact
-from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, warm_up_cosine
 from tabsynth.synthesizers.text_cells import Cells, Lines, Scribe
 from tabsynth.synthesizers.text_clock import Clock
 from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelling
@@ -283,19 +283,9 @@ class _Training:
         if self.private:
             settings = DPSGDSettings(own.steps, own.batch, own.max_grad_norm)
         else:
-            steps = max(1, round(own.epochs / min(1.0, own.free_batch / units)))
-            settings = DPSGDSettings(steps, own.free_batch, math.inf)
+            settings = passes(own.epochs, own.free_batch, units)
         self.require_time(settings, units)
-        return DPSGD(
-            settings,
-            self.optimizer,
-            private_rows=len(table.private),
-            unit_of_row=table.units(),
-            public_units=units,
-            ledger=ledger,
-            secret=secret,
-            why="language model",
-        )
+        return charge_steps(settings, self.optimizer, table, units, ledger=ledger, secret=secret, why="language model")
 
     def require_time(self, settings: DPSGDSettings, units: float) -> None:
         """Raise ModelError when steps like one on public rows, the first cell of each column, would take too long."""

@@ -42,7 +42,7 @@ from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.embedded import rows_at_once
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss, match_loss_in_parts
 from tabsynth.synthesizers.measuring import Measuring, Shares
-from tabsynth.synthesizers.steps import average, require_finite, require_room, warm_up_cosine
+from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, require_room, warm_up_cosine
 from tabsynth.table import Table
 
 BLOCK = 2048  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
@@ -223,14 +223,12 @@ class VAE:
         if ledger.sigma(1.0) > 0:
             settings = DPSGDSettings(self.steps, self.batch or 8192, self.max_grad_norm)
         else:
-            steps = max(1, round(self.epochs / min(1.0, self.free_batch / known.units)))
-            settings = DPSGDSettings(steps, self.free_batch, math.inf)
-        return DPSGD(
+            settings = passes(self.epochs, self.free_batch, known.units)
+        return charge_steps(
             settings,
             training.optimizer,
-            private_rows=len(table.private),
-            unit_of_row=table.units(),
-            public_units=known.units,
+            table,
+            known.units,
             ledger=ledger,
             secret=secret,
             why="variational autoencoder",

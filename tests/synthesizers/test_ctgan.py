@@ -317,7 +317,7 @@ def test_a_batch_larger_than_the_table_is_refused_before_a_charge(table):
 
 def test_the_clipping_bound_is_the_length_of_a_row_unless_given(table, monkeypatch):
     seen = []
-    monkeypatch.setattr(module, "DPSGD", lambda settings, *_, **__: seen.append(settings))
+    monkeypatch.setattr(module, "charge_steps", lambda settings, *_, **__: seen.append(settings))
     for bound, budget in [(None, BUDGET), (0.5, BUDGET), (0.5, None)]:
         with pytest.raises(AttributeError):  # nothing trains without it
             fit(table, replace(QUICK, max_grad_norm=bound), budget=budget)
