@@ -123,3 +123,19 @@ def as_dates(series: pd.Series, column: Column) -> pd.Series:
     if series.dtype == object and column.codes is not None:
         return series.map(code_text, na_action="ignore")  # a column of a file has one type
     return everyday(series, column)
+
+
+def numbered(column: Column, rows: int, before: int = 0, total: int | None = None) -> pd.Series:
+    """Return fresh identifiers: whole numbers from 1, or the column's name and a number.
+
+    They go on after `before` others, and are as wide as the last of `total` asks for (None: of these).
+
+    >>> numbered(Column("who", "categorical", roles=("identifier",)), 2, before=9).tolist()
+    ['who-10', 'who-11']
+    """
+    last = before + rows
+    numbers = pd.Series(np.arange(before + 1, last + 1), name=column.name)
+    if column.kind == "integer":
+        return numbers.astype("Int64")
+    width = len(str(last if total is None else total))
+    return (f"{column.name}-" + numbers.astype("str").str.zfill(width)).rename(column.name)

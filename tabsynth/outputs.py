@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tabsynth.canonical import as_dates
+from tabsynth.canonical import as_dates, numbered
 from tabsynth.columns import Column
 from tabsynth.frame_kinds import FrameKind, require_kind
 from tabsynth.schema import Schema
@@ -64,16 +64,8 @@ def _array(series: pd.Series, column: Column, schema: Schema, before: int, rows:
         levels = pa.array(list(series.cat.categories), pa.string())
         return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), levels)
     if not column.modelled and column.provider is None and rows is not None:
-        return _numbered(column, before, len(series), rows)
+        fresh = numbered(column, len(series), before, rows)
+        return pa.array(fresh, pa.int64() if column.kind == "integer" else pa.string())
     if column.kind in ("datetime", "duration") or column.codes is not None:
         return pa.array(as_dates(series, column), from_pandas=True)
     return pa.array(plain(series.to_frame(), schema)[column.name], from_pandas=True)
-
-
-def _numbered(column: Column, before: int, rows: int, total: int) -> pa.Array:
-    """Return fresh identifiers that go on after `before` others, as the encoder numbers `total` rows."""
-    numbers: Any = np.arange(before + 1, before + rows + 1)
-    if column.kind == "integer":
-        return pa.array(numbers)
-    width = len(str(total))
-    return pa.array([f"{column.name}-{number:0{width}d}" for number in numbers.tolist()], pa.string())

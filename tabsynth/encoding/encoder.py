@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.canonical import numbered
 from tabsynth.encoding.codec import Codec
 from tabsynth.files import CHUNK
 from tabsynth.mapped import room
-from tabsynth.schema import Column, Schema
+from tabsynth.schema import Schema
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -82,26 +83,17 @@ class Encoder:
         series = {
             column.name: self.codecs[place].decode(tokens[:, place], offsets[:, place])
             if (place := index.get(column.name)) is not None
-            else _numbered(column, len(tokens))
+            else numbered(column, len(tokens))
             for column in self.schema
         }
         return pd.DataFrame(series, copy=False)
 
     def renumbered(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return decoded rows, some of which were left out, with identifiers and groups numbered anew."""
-        fresh = {column.name: _numbered(column, len(frame)) for column in self.schema if not column.modelled}
+        fresh = {column.name: numbered(column, len(frame)) for column in self.schema if not column.modelled}
         return frame.reset_index(drop=True).assign(**fresh)
 
 
 def _blocks(rows: int) -> Iterator[slice]:
     """Cut rows into blocks whose values fit in memory beside one another."""
     return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
-
-
-def _numbered(column: Column, rows: int) -> pd.Series:
-    """Return fresh identifiers: whole numbers from 1, or the column's name and a number."""
-    numbers = pd.Series(np.arange(1, rows + 1), name=column.name)
-    if column.kind == "integer":
-        return numbers.astype("Int64")
-    width = len(str(rows))
-    return (f"{column.name}-" + numbers.astype("str").str.zfill(width)).rename(column.name)
