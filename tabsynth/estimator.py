@@ -22,6 +22,7 @@ from tabsynth.progress import progress_bar
 from tabsynth.registry import DEFAULT_SYNTHESIZER
 from tabsynth.synthesizers import model as models
 from tabsynth.synthesizers.base import Sampler, Synthesizer
+from tabsynth.synthesizers.scoring import HasLikelihood
 from tabsynth.table import plain
 
 
@@ -154,6 +155,18 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         if wanted is None:
             raise InputError("Name the target: the schema declares none.")
         return self.model_.predict_proba(X, wanted)
+
+    def _knows_likelihood(self) -> bool:
+        """Whether the fitted model does."""
+        return self.__sklearn_is_fitted__() and isinstance(self.model_.sampler, HasLikelihood)
+
+    @available_if(_knows_likelihood)  # type: ignore[untyped-decorator, unused-ignore]
+    def log_likelihood(self, X: pd.DataFrame) -> pd.Series:
+        """Return the log of each row's probability in nats; not there where the model does not know it.
+
+        Nothing is charged. See `Model.log_likelihood`.
+        """
+        return self.model_.log_likelihood(X)
 
     def _stream(self, seed: int | None) -> np.random.Generator:
         """Return the estimator's own stream, or that of a seed."""

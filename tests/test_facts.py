@@ -54,6 +54,7 @@ SITES: dict[str, dict[str, str]] = {
     "drafting/draft.py": {"_reading: raw": DRAFTED, "_Telling.take: raw": DRAFTED},
     "drafting/facts.py": {"Facts.take: private": DRAFTED},
     "encoding/partial.py": {"partial_rows: read_raw": GIVEN, "partial_rows: raw": GIVEN},
+    "synthesizers/scoring.py": {"scored: read_raw": GIVEN, "scored: raw": GIVEN},
     "pii.py": {"personal_columns: private": LOOKS},
     "fitting.py": {"warn_of_personal: table.private": LOOKS, "open_checkpoint: intake.table.private": CHECKPOINT},
     "table.py": {

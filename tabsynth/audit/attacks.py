@@ -20,21 +20,13 @@ from tabsynth.metrics.neighbours import nearest
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Sampler
 from tabsynth.synthesizers.independent import IndependentSampler
+from tabsynth.synthesizers.scoring import HasLikelihood
 
 Floats = NDArray[np.float64]
 CLOSE = 0.05  # a distance from which on a synthetic row is no longer a copy
 NEAR = 0.01  # of all ranks: numbers this close count as shared
 MISSING = 3.0  # on the axis of ranks: at least 1 away from every number
 FLOOR = 1e-12  # of a column's probability
-
-
-@runtime_checkable
-class HasLikelihood(Protocol):
-    """A sampler that knows the density it draws from."""
-
-    def log_likelihood(self, frame: pd.DataFrame) -> Floats:
-        """Return the log-likelihood of each canonical row, shape (n,); minus infinity where it cannot be drawn."""
-        ...
 
 
 @runtime_checkable

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabsynth.audit.attacks import HasLikelihood
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError
 from tabsynth.graphical.elimination import Factor, conditionals
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers.marginals_sampler import MarginalsSampler
 from tabsynth.synthesizers.model import Model, load
+from tabsynth.synthesizers.scoring import HasLikelihood
 
 SCHEMA = Schema(
     (
