@@ -112,7 +112,11 @@ SITES: dict[str, dict[str, str]] = {
         "Measuring.measure: self.private": PAIRS,
         "Measuring.spanning_tree.score: self.private": CHOICE,
     },
-    "synthesizers/marginals.py": {"Marginals.fit: table.private": PAIRS, "Marginals.learn: private": PAIRS},
+    "synthesizers/marginals.py": {
+        "Marginals.fit: table.private": PAIRS,
+        "Marginals.learn: private": PAIRS,
+        "Marginals._told: private": PAIRS,
+    },
     "synthesizers/marginals_study.py": {"Study._scores: self.private": CHOICE, "Study._count: self.private": PAIRS},
     "synthesizers/rows.py": {"Rows.fit: table.private": GRADIENTS},
     "synthesizers/rows_training.py": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,16 +120,21 @@ class Codes:
         return np.asarray(mass / mass.sum(axis=1, keepdims=True))
 
 
-def codes_of(columns: Sequence[Column], ones: Sequence[Marginal], most: Sequence[int]) -> Codes:
+def codes_of(
+    columns: Sequence[Column],
+    ones: Sequence[Marginal],
+    most: Sequence[int],
+    settled: Mapping[int, NDArray[np.int64]] | None = None,
+) -> Codes:
     """Return at most about `most[0]` codes a column and `most[1]`, ... groups of them, from noisy one-way counts.
 
     Numbers are merged with their neighbours; categories that are rare, or lost in the noise, with one another. A token
-    for missing values stays by itself.
+    for missing values stays by itself. `settled` holds the codes of columns that were merged another way.
     """
     groups, levels = [], []
-    for column, one in zip(columns, ones, strict=True):
-        counts = one.counts
-        groups.append(_merged(column, one.probabilities(), counts, most[0], one.scale))
+    for place, (column, one) in enumerate(zip(columns, ones, strict=True)):
+        counts, own = one.counts, (settled or {}).get(place)
+        groups.append(_merged(column, one.probabilities(), counts, most[0], one.scale) if own is None else own)
         shares, summed = (grouped(values, (groups[-1],)) for values in (one.probabilities(), counts))
         levels.append([_merged(column, shares, summed, size, 0.0) for size in most])
     return Codes(tuple(groups), tuple(zip(*levels, strict=True)))

@@ -24,7 +24,7 @@ from tabsynth.graphical.zeros import structure_of
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.marginals import Marginal, one_way
+from tabsynth.privacy.marginals import Marginal, measure, one_way
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
@@ -32,6 +32,7 @@ from tabsynth.synthesizers.base import Progress, Sampler, silent
 from tabsynth.synthesizers.marginals_limits import refuse_oversized
 from tabsynth.synthesizers.marginals_sampler import Graphical, MarginalsSampler
 from tabsynth.synthesizers.marginals_study import Query, Study, Taste, with_target
+from tabsynth.synthesizers.marginals_wide import PART, alike, wide_columns
 from tabsynth.table import Table
 
 BIN_CLEAR = 6.0  # rows of an even bin, in standard deviations of the noise of a one-way count
@@ -101,7 +102,10 @@ class Marginals:
         measured = partial(one_way, share=own.one_way, rows_per_unit=unit, ledger=ledger, secret=secret)
         ones = measured(private, encoder.sizes, encoder.names)
         place = _place(encoder.names, known.schema.target)
-        codes = codes_of(known.schema.modelled, ones, own._codes(known.schema, ledger))
+        most = own._codes(known.schema, ledger)
+        told = own._told(known, private, ones, place, most[0], ledger=ledger, secret=secret)
+        settled = {pair.attributes[0]: alike(ones[pair.attributes[0]], pair, most[0]) for pair in told}
+        codes = codes_of(known.schema.modelled, ones, most, settled)
         beside = [query.columns for query in with_target(len(ones), place)]
         held = structure_of(known.schema.constraints, encoder.codecs, codes, beside, self.cells)
         codes = held.codes
@@ -109,6 +113,9 @@ class Marginals:
             codes.apply(private), codes, encoder.names, known.rows, unit, ledger, secret, held.zeros, held.links
         )
         whole = 1 - self.discovery if share is None else share
+        study.add_one_way(ones)
+        for pair in told:
+            study.add_beside(pair)
         model = own._learn(study, ones, place, progress, whole, closes=share is None)
         progress(self.rounds + 2, self.rounds + 2, {})
         within = tuple(codes.within(column, one.probabilities()) for column, one in enumerate(ones))
@@ -124,6 +131,40 @@ class Marginals:
             selection=self.selection * part,
             forest=self.forest * part,
         )
+
+    def _told(
+        self,
+        known: Discovery,
+        private: NDArray[np.integer[Any]],
+        ones: Sequence[Marginal],
+        target: int | None,
+        most: int,
+        *,
+        ledger: Ledger,
+        secret: Secret,
+    ) -> list[Marginal]:
+        """Measure the tokens of every wide column beside the target's, for a part of what pays for all columns'."""
+        unit = known.schema.unit.rows
+
+        def sigma(count: int) -> float:
+            return ledger.sigma(self.target * PART / count)
+
+        wide = wide_columns(known.schema, ones, target, most, lambda count: sigma(count) * unit)
+        names, sizes = [column.name for column in known.schema.modelled], [len(one.counts) for one in ones]
+        return [
+            measure(
+                private,
+                sizes,
+                (place, target),
+                sigma=sigma(len(wide)),
+                rows_per_unit=unit,
+                names=(names[place], names[target]),
+                ledger=ledger,
+                secret=secret,
+            )
+            for place in wide
+            if target is not None
+        ]
 
     def bins_of(self, schema: Schema, ledger: Ledger) -> int:
         """Return into how many bins to cut a number, so that most of them stand out of their noise."""
@@ -154,9 +195,8 @@ class Marginals:
         """
         columns = len(ones)
         links = columns - 1 - (target is not None)  # of a tree over all columns but the target
-        study.add_one_way(ones)
         beside = study.beside(target)
-        study.measure(beside, self.target)
+        study.measure(beside, self.target * (1 - PART) if study.taken else self.target)
         taste = Taste(target, self.target_bonus, self.cells)
         choose = partial(study.choose, epsilon=self._epsilon(study, links), taste=taste)
         rest = whole - self.one_way - self.target - self.selection - self.forest

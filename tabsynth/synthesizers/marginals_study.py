@@ -78,6 +78,14 @@ class Study:
             counts = grouped(one.counts, (group,))
             self.measurements.append(Measurement((column,), same, counts, one.scale * np.sqrt(tokens)))
 
+    def add_beside(self, told: Marginal) -> None:
+        """Take over the noisy counts of a column's tokens beside the target's, summed by their codes."""
+        groups = [self.codes.groups[column] for column in told.attributes]
+        summed = np.sqrt(np.outer(*(np.bincount(group) for group in groups)))
+        same = tuple(np.arange(size) for size in summed.shape)
+        self.measurements.append(Measurement(told.attributes, same, grouped(told.counts, groups), told.scale * summed))
+        self.taken.append(Query(told.attributes))
+
     def measure(self, queries: Sequence[Query], share: float) -> None:
         """Measure marginals for `share` of the budget together, divided by `weight`."""
         whole = sum(map(self.weight, queries))
@@ -117,8 +125,8 @@ class Study:
 
     def beside(self, target: int | None) -> list[Query]:
         """List the queries of every column beside the target, and of the links that are not among them."""
-        found = with_target(len(self.names), target)
-        pairs = {frozenset(query.columns) for query in found}
+        found = [query for query in with_target(len(self.names), target) if query not in self.taken]
+        pairs = {frozenset(query.columns) for query in [*found, *self.taken]}
         return found + [Query(link) for link in dict.fromkeys(self.links) if frozenset(link) not in pairs]
 
     def weight(self, query: Query) -> float:
