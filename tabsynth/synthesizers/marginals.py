@@ -195,8 +195,8 @@ class Marginals:
         """
         columns = len(ones)
         links = columns - 1 - (target is not None)  # of a tree over all columns but the target
-        beside = study.beside(target)
-        study.measure(beside, self.target * (1 - PART) if study.taken else self.target)
+        told, beside = list(study.taken), study.beside(target)
+        study.measure(beside, self.target * (1 - PART) if told else self.target)
         taste = Taste(target, self.target_bonus, self.cells)
         choose = partial(study.choose, epsilon=self._epsilon(study, links), taste=taste)
         rest = whole - self.one_way - self.target - self.selection - self.forest
@@ -208,7 +208,7 @@ class Marginals:
             study.measure(chosen, plan[step - 1][1])
             model = study.estimate(self.steps, model)
             chosen = choose(model.factors, picks, share=share, forest=step == 0)
-        last = chosen or beside or [Query((column,)) for column in range(columns)]
+        last = chosen or beside or told or [Query((column,)) for column in range(columns)]
         if closes:
             study.measure_for_the_rest(last)
         else:

@@ -60,6 +60,14 @@ def test_a_wide_column_keeps_what_goes_with_the_target(epsilon: float | None) ->
     assert epsilon is None or epsilon * 0.99 < ledger.spent.epsilon <= epsilon
 
 
+def test_a_wide_column_and_the_target_may_be_all_there_is() -> None:
+    few = Schema(SCHEMA.columns[:2], rows=SCHEMA.rows)
+    ledger = Ledger(Budget(3.0, 1e-6))
+    fitted = model.fit(QUICK, read(flights().private[list(few.names)], few), ledger, Secret())
+    assert right(fitted.sample(10_000, np.random.default_rng(0))) > 0.75
+    assert ledger.closed
+
+
 def test_merged_by_frequency_it_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(family, "wide_columns", lambda *_: ())
     rows = model.fit(QUICK, flights(), Ledger(), Secret()).sample(10_000, np.random.default_rng(0))
