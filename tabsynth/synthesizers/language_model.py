@@ -45,7 +45,9 @@ class LanguageModel:
         self.net, self.base = net.eval(), base
         inner: Any = net.get_base_model() if base else net  # type: ignore[operator]
         self._config = inner.config
-        self._numbered = "position_ids" in inspect.signature(inner.forward).parameters
+        accepted = inspect.signature(inner.forward).parameters
+        self._numbered = "position_ids" in accepted
+        self.memory = "cache" if "cache" in accepted else "past_key_values"  # the older name
 
     @property
     def longest(self) -> int:
@@ -132,8 +134,9 @@ class Reader:
 
     def __call__(self, ids: Tensor) -> Tensor:
         """Read the next ids (rows, some); return logits (rows, vocabulary) for what follows."""
-        found = self._model._run(ids, self._read, past_key_values=self._past, use_cache=True)
-        self._past, self._read = found.past_key_values, self._read + ids.shape[1]
+        memory = self._model.memory
+        found = self._model._run(ids, self._read, use_cache=True, **{memory: self._past})
+        self._past, self._read = found[memory], self._read + ids.shape[1]
         logits: Tensor = found.logits[:, -1]
         return logits
 

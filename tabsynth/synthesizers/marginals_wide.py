@@ -40,8 +40,12 @@ def wide_columns(
         if place != target and column.name not in bound and _merges(column, most)
         if len(one.counts) * len(ones[target].counts) <= MOST_CELLS
     ]
-    while found and (hidden := [p for p in found if _hidden(ones[p], most, scale(len(found))) > LOST]) != found:
-        found = hidden
+    while found:
+        noise = scale(len(found))  # the fewer columns, the less of it
+        wide = [place for place in found if _hidden(ones[place], most, noise) > LOST]
+        if wide == found:
+            break
+        found = wide
     return tuple(found)
 
 

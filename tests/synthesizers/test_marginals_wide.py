@@ -17,6 +17,7 @@ from tabsynth.synthesizers import model
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_wide import alike, wide_columns
 from tabsynth.table import Table, read
+from tabsynth.testing.replay import neighbour_replay
 
 CRAFT = tuple(f"N{place:03}" for place in range(300))
 CARRIERS = tuple("ABCDEF")
@@ -66,6 +67,11 @@ def test_a_wide_column_and_the_target_may_be_all_there_is() -> None:
     fitted = model.fit(QUICK, read(flights().private[list(few.names)], few), ledger, Secret())
     assert right(fitted.sample(10_000, np.random.default_rng(0))) > 0.75
     assert ledger.closed
+
+
+def test_a_fit_of_a_wide_column_follows_from_what_was_paid_for() -> None:
+    whole = flights()
+    neighbour_replay(QUICK, replace(whole, schema=replace(SCHEMA, rows=len(whole.private))), budget=Budget(3.0, 1e-6))
 
 
 def test_merged_by_frequency_it_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
