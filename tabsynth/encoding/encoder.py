@@ -35,6 +35,7 @@ class Encoded:
 class Encoder:
     """Rows to tokens and back, for the modelled columns of a completed schema, in schema order.
 
+    >>> from tabsynth.schema import Column
     >>> encoder = Encoder(Schema((Column("ill", "boolean"), Column("n", "integer", bounds=(0, 3), bins=(0, 1, 4)))))
     >>> encoder.sizes
     (2, 2)
