@@ -144,6 +144,8 @@ class Marginals:
         secret: Secret,
     ) -> list[Marginal]:
         """Measure the tokens of every wide column beside the target's, for a part of what pays for all columns'."""
+        if target is None:
+            return []
         unit = known.schema.unit.rows
 
         def sigma(count: int) -> float:
@@ -163,7 +165,6 @@ class Marginals:
                 secret=secret,
             )
             for place in wide
-            if target is not None
         ]
 
     def bins_of(self, schema: Schema, ledger: Ledger) -> int:

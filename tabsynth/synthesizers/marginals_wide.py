@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from tabsynth.graphical.coarsening import CLEAR, heaviest
 from tabsynth.privacy.marginals import Marginal
@@ -60,6 +59,8 @@ def alike(one: Marginal, beside: Marginal, most: int) -> NDArray[np.int64]:
     >>> alike(one, beside, 3).tolist()
     [1, 2, 1, 2, 0]
     """
+    from sklearn.cluster import KMeans
+
     mass = one.probabilities()
     heavy = np.flatnonzero(mass >= 1 / most)[: most - 1]
     others = np.setdiff1d(np.arange(len(mass)), heavy)
@@ -67,6 +68,7 @@ def alike(one: Marginal, beside: Marginal, most: int) -> NDArray[np.int64]:
     drawn = beside.scale * counts.shape[1] + 1e-9
     everywhere = np.maximum(beside.counts.sum(axis=0), 0) + 1e-9
     shares = (counts + drawn * everywhere / everywhere.sum()) / (counts.sum(axis=1, keepdims=True) + drawn)
+    shares = shares.round(6)  # equal ones are one point, whatever their last digits
     groups = min(most - len(heavy), len(np.unique(shares, axis=0)))
     means = KMeans(groups, n_init=3, random_state=0)
     found = np.empty(len(mass), np.int64)

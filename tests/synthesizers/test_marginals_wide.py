@@ -113,3 +113,11 @@ def test_categories_alike_beside_the_target_share_a_group_and_others_do_not() ->
     assert all(len(np.unique(truth[found == group])) == 1 for group in range(3))
     noise = alike(Marginal((0,), counts.sum(1), 5.0), Marginal((0, 1), rng.permuted(counts, axis=1), 10.0), 3)
     assert any(len(np.unique(truth[noise == group])) > 1 for group in range(3))
+
+
+def test_categories_that_settle_the_target_are_as_many_groups_as_it_has_values() -> None:
+    rows = np.random.default_rng(0).integers(50, 150, 300)
+    counts = np.zeros((300, 6))
+    counts[np.arange(300), np.arange(300) % 6] = rows
+    found = alike(Marginal((0,), counts.sum(1), 0.0), Marginal((0, 1), counts, 0.0), 24)
+    np.testing.assert_array_equal(found, np.arange(300) % 6)
