@@ -207,6 +207,8 @@ class _Measure:
         top = high + column.step
         edges = grid.first_edges(low, top, column.step)
         counts, scale = self._histogram(column, "grid", lambda: self._cells(column, edges, low))
+        if scale == 0 and (exact := self._one_each(column, bins, low, top)):  # not private: the values themselves
+            return exact
         cells = grid.Grid(edges, counts, np.full(len(counts), scale**2))
         for _ in range(ROUNDS):
             finer = grid.split_heavy(cells, column.step, bins)
@@ -219,6 +221,18 @@ class _Measure:
         anchors = grid.Grid(edges, counts, np.full(len(counts), scale**2))
         cells = grid.refine(anchors, cells.edges, cells.counts, float(cells.variances.mean()))
         return tuple(float(edge) for edge in grid.quantile_bins(cells, bins))
+
+    def _one_each(self, column: Column, bins: int, low: float, top: float) -> tuple[float, ...]:
+        """Return a bin for every value and for every gap between two, if that makes at most `bins`; else none."""
+        values = np.empty(0)
+        for axis in self._axes(column):
+            values = np.union1d(values, _snapped(axis[~np.isnan(axis)], low, column.step))
+            if len(values) > bins:
+                return ()
+        ends = values + column.step if column.step else np.nextafter(values, np.inf)
+        edges = np.unique(np.concatenate([values, ends, [low, top]]))
+        edges = edges[(edges >= low) & (edges <= top)]
+        return tuple(map(float, edges)) if len(edges) <= bins + 1 else ()
 
     def _cells(self, column: Column, edges: NDArray[np.float64], low: float | None = None) -> NDArray[np.int64]:
         """Count a column's values per cell, rounded to whole steps from `low` if that is given."""

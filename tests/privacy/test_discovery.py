@@ -314,3 +314,16 @@ def test_declared_rows_are_those_before_units_were_cut_so_what_is_left_is_measur
     assert known.rows == pytest.approx(2400, abs=120)
     assert known.units == pytest.approx(800, abs=40)
     assert {"row count", "number of privacy units"} <= {charge.why for charge in ledger.charges}
+
+
+@pytest.mark.parametrize("kind", ["integer", "float"])
+def test_without_a_budget_few_values_are_told_apart_and_many_are_not(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    amounts = np.round(np.array([0, 3, 4, 5, 594, 2174, 15024, 99999]) * (1 if kind == "integer" else 0.37), 2)
+    few = read(pd.DataFrame({"gain": rng.choice(amounts, 2000)}), Schema((Column("gain", kind),)))
+    known, _ = _discover(few, None, bins=16)
+    encoder = Encoder(known.schema)
+    back = encoder.decode(encoder.encode(few.private).tokens, rng)
+    assert set(back["gain"]) == set(few.private["gain"])
+    many = read(pd.DataFrame({"gain": rng.integers(0, 10**6, 2000)}), Schema((Column("gain", "integer"),)))
+    assert len(_discover(many, None, bins=16)[0].schema["gain"].bins or ()) <= 18
