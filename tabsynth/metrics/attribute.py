@@ -34,6 +34,7 @@ Guesser = Callable[[Points, Points, Floats, bool, int], Floats]  # asked, known 
 TOLERANCE = 0.05  # a number is guessed when it is right up to so large a share of the synthetic rows
 LEARNED = 20_000  # synthetic rows that boosting is trained on
 CLASSES = 10  # that boosting tells apart: the most frequent ones
+ENOUGH = 100  # rows of either side with a value that is not the commonest, for a question about these alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,9 @@ class AttributeInference:
     `attacks` guess from all other columns: `nearest` takes the value of the closest synthetic row, `boosting` learns
     it from the synthetic rows. A number is guessed when it is within 5% of the ranks of the synthetic rows; of other
     columns only the rows that do not hold the synthetic table's commonest value are asked, since that one is guessed
-    by anyone. The interval is Newcombe's, corrected (Bonferroni) for the number of columns and attacks, so that it
-    holds for the strongest. At most `queries` rows of each side are asked.
+    by anyone; where either side has fewer than 100 of them, all rows with a value are. The interval is Newcombe's,
+    corrected (Bonferroni) for the number of columns and attacks, so that it holds for the strongest. At most `queries`
+    rows of each side are asked.
     """
 
     columns: Sequence[str] = ()
@@ -92,18 +94,19 @@ class AttributeInference:
         if all(frame[column.name].nunique() < 2 for column in secrets for frame in real):
             raise NotApplicable("Every secret column has a single value in the real rows; there is nothing to guess.")
         asked = Asked(evidence, self.queries, rng)
-        sizes = {column.name: asked.sizes(column) for column in secrets}
-        measured = [column for column in secrets if min(sizes[column.name]) >= FEWEST]
+        whom = {column: asked.of_interest(column) for column in secrets}
+        measured = [column for column, sides in whom.items() if min(map(np.sum, sides)) >= FEWEST]
         if not measured:
-            raise NotMeasured(f"It needs {FEWEST} holdout rows with a value that is not the commonest.")
+            raise NotMeasured(f"It needs {FEWEST} rows of either side with a known secret.")
         level = 1 - (1 - self.level) / (len(measured) * len(self.attacks))
         found, told = {}, {}
         for column in measured:
             for name in self.attacks:
-                hits = asked.successes(column, GUESSERS[name], rng)
+                right = asked.guess(column, GUESSERS[name], whom[column], rng)
+                hits, sizes = (int(right[0].sum()), int(right[1].sum())), (len(right[0]), len(right[1]))
                 what = f"{name}, column {column.name!r}"
-                found[what] = difference(hits, sizes[column.name], level)
-                told[what] = f"{hits[0] / sizes[column.name][0]:.1%} against {hits[1] / sizes[column.name][1]:.1%}"
+                found[what] = difference(hits, sizes, level)
+                told[what] = f"{hits[0] / sizes[0]:.1%} of {sizes[0]} against {hits[1] / sizes[1]:.1%} of {sizes[1]}"
         best = max(found, key=lambda what: found[what].value)
         skipped = len(secrets) - len(measured)
         note = f"guessed right {told[best]}, strongest of {len(found)} attacks"
@@ -138,14 +141,11 @@ class Asked:
         values, counts = np.unique(self.points[:, at], return_counts=True)
         return np.asarray(known & (self.sides[side][:, at] != values[counts.argmax()]))
 
-    def sizes(self, column: Column) -> tuple[int, int]:
-        """Return how many rows of each side are asked about."""
-        return int(self.asked(column, 0).sum()), int(self.asked(column, 1).sum())
-
-    def successes(self, column: Column, guesser: Guesser, rng: np.random.Generator) -> tuple[int, int]:
-        """Return how many secrets of each side are guessed."""
-        right = self.guess(column, guesser, tuple(self.asked(column, side) for side in (0, 1)), rng)
-        return int(right[0].sum()), int(right[1].sum())
+    def of_interest(self, column: Column) -> tuple[Truths, Truths]:
+        """Return whom to ask about on each side: rows as in `asked`, or all with a known value where those are few."""
+        rare = self.asked(column, 0), self.asked(column, 1)
+        at = self.columns.index(column)
+        return rare if min(map(np.sum, rare)) >= ENOUGH else (~self.gaps[0][:, at], ~self.gaps[1][:, at])
 
     def guess(
         self, column: Column, guesser: Guesser, asked: tuple[Truths, ...], rng: np.random.Generator

@@ -76,12 +76,20 @@ def test_a_number_is_guessed_when_its_rank_is_near(draw):
 def test_the_commonest_value_and_missing_ones_are_not_asked_about(draw):
     fresh = draw(400, 200, 400)
     asked = Asked(fresh, 5000, np.random.default_rng(0))
-    assert asked.sizes(fresh.schema["readmitted"]) == tuple(
-        int(e["readmitted"].sum()) for e in (fresh.train, fresh.holdout)
-    )
-    assert asked.sizes(fresh.schema["systolic"]) == tuple(
-        e["systolic"].notna().sum() for e in (fresh.train, fresh.holdout)
-    )
+    for side, real in enumerate((fresh.train, fresh.holdout)):
+        assert asked.asked(fresh.schema["readmitted"], side).sum() == real["readmitted"].sum()
+        assert asked.asked(fresh.schema["systolic"], side).sum() == real["systolic"].notna().sum()
+
+
+def test_where_few_hold_another_than_the_commonest_value_all_are_asked_about(draw):
+    fresh = draw(800, 400, 800)
+    few, column = int(fresh.holdout["readmitted"].sum()), fresh.schema["readmitted"]
+    assert few < 100
+    assert [side.sum() for side in Asked(fresh, 5000, np.random.default_rng(0)).of_interest(column)] == [800, 400]
+    found = AttributeInference(columns=["readmitted"])(fresh, np.random.default_rng(0))
+    assert "of 800 against" in found.note
+    assert found.low < 0.02
+    assert found.high < 0.3
 
 
 def test_secrets_are_named_declared_or_there_are_none(fresh, rng):
@@ -105,8 +113,8 @@ def test_a_secret_of_a_single_value_is_no_question(fresh, rng):
 
 
 def test_few_rows_or_no_holdout_measure_nothing(draw, fresh, rng):
-    with pytest.raises(NotMeasured, match="30 holdout rows with a value"):
-        AttributeInference(columns=["readmitted"])(draw(200, 100, 200), rng)
+    with pytest.raises(NotMeasured, match="30 rows of either side with a known secret"):
+        AttributeInference(columns=["readmitted"])(draw(200, 29, 200), rng)
     with pytest.raises(NotMeasured, match="needs a holdout"):
         AttributeInference()(replace(fresh, holdout=None), rng)
 
