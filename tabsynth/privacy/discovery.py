@@ -223,7 +223,10 @@ class _Measure:
         return tuple(float(edge) for edge in grid.quantile_bins(cells, bins))
 
     def _one_each(self, column: Column, bins: int, low: float, top: float) -> tuple[float, ...]:
-        """Return a bin for every value and for every gap between two, if that makes at most `bins`; else none."""
+        """Return a bin for every value and for every gap, of a column of few values that lie apart; else none.
+
+        Where most values have a neighbour one step away, quantiles serve as well, with fewer bins to learn.
+        """
         values = np.empty(0)
         for axis in self._axes(column):
             values = np.union1d(values, _snapped(axis[~np.isnan(axis)], low, column.step))
@@ -232,7 +235,7 @@ class _Measure:
         ends = values + column.step if column.step else np.nextafter(values, np.inf)
         edges = np.unique(np.concatenate([values, ends, [low, top]]))
         edges = edges[(edges >= low) & (edges <= top)]
-        return tuple(map(float, edges)) if len(edges) <= bins + 1 else ()
+        return tuple(map(float, edges)) if 1.5 * len(values) < len(edges) <= bins + 1 else ()
 
     def _cells(self, column: Column, edges: NDArray[np.float64], low: float | None = None) -> NDArray[np.int64]:
         """Count a column's values per cell, rounded to whole steps from `low` if that is given."""

@@ -1,0 +1,52 @@
+"""The gate's dry run: whether a table of this size could pass it at all, asked before anything is spent.
+
+Every check is judged at the unlucky end of its interval, and few rows leave it so wide that nothing could pass. So the
+gate first judges what surely learned nothing of anyone: fresh samples of a simulated population, of the same size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tabsynth.errors import InputError
+from tabsynth.policy import Check, evaluate
+from tabsynth.selftest import fresh
+
+SEEDS = 3
+ENOUGH = 6_000  # rows from which on the installed policies let fresh samples through
+
+
+def refuse_too_few(policy: Sequence[Check], rows: int, holdout: float) -> None:
+    """Raise InputError when a privacy check refuses every fresh sample of this size, but not those of more rows.
+
+    `rows` is a public number, of which the share `holdout` is kept from the synthesizer. Fidelity and utility depend on
+    the table, and are not tried.
+    """
+    checks = [check for check in policy if check.metric.tier == "privacy"]
+    if rows >= ENOUGH or not (lost := refused(checks, rows, holdout)):
+        return
+    lost -= refused(checks, ENOUGH, holdout)  # what is refused there too, is so for another reason
+    if not lost:
+        return
+    enough = rows
+    while lost & refused(checks, enough, holdout, seeds=1):
+        enough = min(2 * enough, ENOUGH)
+    raise InputError(
+        f"{rows:,} rows are too few for this policy: even a table that tells nothing of anyone would be refused by "
+        f"{' and '.join(sorted(lost))}, whose intervals are too wide. Some {enough:,} rows would do, or a policy that "
+        "asks for less, such as small. Nothing was charged."
+    )
+
+
+def refused(checks: Sequence[Check], rows: int, holdout: float, seeds: int = SEEDS) -> set[str]:
+    """Return the checks that refuse each of a few fresh samples of this size."""
+    kept = max(round(rows * holdout), 1)
+    sizes = (max(rows - kept, 1), kept, max(rows - kept, 1))
+    found = {check.metric.name for check in checks}
+    for seed in range(seeds):
+        if found:
+            verdicts = evaluate(fresh(seed, sizes), checks, np.random.default_rng(seed), beside=False)
+            found &= {verdict.name for verdict in verdicts if verdict.failed}
+    return found
