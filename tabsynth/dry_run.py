@@ -15,7 +15,7 @@ from tabsynth.policy import Check, evaluate
 from tabsynth.selftest import fresh
 
 SEEDS = 3
-ENOUGH = 6_000  # rows from which on the installed policies let fresh samples through
+ENOUGH, HOLDOUT = 6_000, 0.2  # rows, and the share of the holdout, of which the installed policies let samples through
 
 
 def refuse_too_few(policy: Sequence[Check], rows: int, holdout: float) -> None:
@@ -27,16 +27,16 @@ def refuse_too_few(policy: Sequence[Check], rows: int, holdout: float) -> None:
     checks = [check for check in policy if check.metric.tier == "privacy"]
     if rows >= ENOUGH or not (lost := refused(checks, rows, holdout)):
         return
-    lost -= refused(checks, ENOUGH, holdout)  # what is refused there too, is so for another reason
+    lost -= refused(checks, ENOUGH, HOLDOUT)  # what is refused there too, is so for another reason
     if not lost:
         return
-    enough = rows
-    while lost & refused(checks, enough, holdout, seeds=1):
-        enough = min(2 * enough, ENOUGH)
+    tried = [rows * 2**times for times in range(1, 20) if rows * 2**times < 2 * ENOUGH]
+    enough = next((size for size in tried if not lost & refused(checks, size, holdout, seeds=1)), None)
+    instead = f"Some {enough:,} rows" if enough else "A larger holdout"
     raise InputError(
-        f"{rows:,} rows are too few for this policy: even a table that tells nothing of anyone would be refused by "
-        f"{' and '.join(sorted(lost))}, whose intervals are too wide. Some {enough:,} rows would do, or a policy that "
-        "asks for less, such as small. Nothing was charged."
+        f"{rows:,} rows, of which {holdout:.3g} are kept for the holdout, are too few for this policy: even a table "
+        f"that tells nothing of anyone would be refused by {' and '.join(sorted(lost))}, whose intervals are too wide. "
+        f"{instead} would do, or a policy that asks for less, such as small. Nothing was charged."
     )
 
 

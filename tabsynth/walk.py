@@ -16,6 +16,7 @@ import numpy as np
 from tabsynth import _check
 from tabsynth.charging import ChargedGate, charged_policy, check_form
 from tabsynth.drafting import draft
+from tabsynth.dry_run import refuse_too_few
 from tabsynth.errors import InputError
 from tabsynth.files import file_digest
 from tabsynth.fitting import fit_intake, open_checkpoint, settle
@@ -125,12 +126,15 @@ def release_table(
         raise InputError("A gate is charged to a budget, and there is none: set epsilon, or leave the gate uncharged.")
     checks = load_policy(policy, charged=gate_share > 0)
     shadowed = shadows_of_release(synthesizer, shadows, charged=gate_share > 0)
-    checks = (*checks, *(() if shadowed is None else shadowed.checks()))
+    plain, checks = checks, (*checks, *(() if shadowed is None else shadowed.checks()))
     refuse_filters(synthesizer)
     if rows is not None:
         _check.at_least("rows", rows, 2)
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
+    known = intake.table.schema.rows or (None if budgeted else len(intake.table.private))
+    if known is not None and gate_share <= 0:
+        refuse_too_few(plain, known, holdout)
     audited = None if canary is None else kept_audit(canary, synthesizer, budgeted, charged=gate_share > 0)
     splitting, sampling, judging, drawing = np.random.default_rng(seed).spawn(4)
     secret = Secret() if budgeted or seed is None else Secret.fixed(seed)

@@ -158,12 +158,13 @@ def test_a_public_seed_does_not_repeat_the_split_under_a_budget(folder: Path, mo
         for name in ("a", "b"):
             with pytest.raises(Refused):
                 release_table(
-                    people(200),
+                    people(300),
                     Independent(),
                     lambda budget=budget: Ledger(budget),
                     folder / name,
                     budgeted=budget is not None,
                     schema=SCHEMA,
+                    policy="small",
                     seed=7,
                 )
     assert seen[0] == seen[1]

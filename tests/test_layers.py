@@ -23,7 +23,7 @@ LAYERS = (
     ("synthesizers", "metrics"),
     ("policy", "fitting", "audit", "scan"),
     ("release", "catalog", "charging", "selftest"),
-    ("estimator", "report"),
+    ("estimator", "report", "dry_run"),
     ("walk", "console"),
     ("cli_options", "comparing"),
     ("cli_audit", "cli_compare", "cli_given", "cli_ledger", "cli_selftest"),
