@@ -15,10 +15,11 @@ from tabsynth.privacy.marginals import Marginal
 from tabsynth.schema import Column
 
 LEAST = 0.25  # of an even group's mass: what a group of neighbouring bins holds at least
+EXACT_LEAST = 0.05  # the same where counts have no noise that a thin group could be lost in
 CLEAR = 3.0  # standard deviations of the noise above which a category keeps a group of its own
 
 
-def neighbouring(mass: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+def neighbouring(mass: NDArray[np.float64], most: int, *, least: float = LEAST) -> NDArray[np.int64]:
     """Return the group of every bin: about `most` runs of neighbours of equal mass, a heavy bin by itself.
 
     >>> neighbouring(np.array([1.0, 1.0, 8.0, 1.0, 1.0]), 3)
@@ -31,7 +32,7 @@ def neighbouring(mass: NDArray[np.float64], most: int) -> NDArray[np.int64]:
     own = share >= 1.0 / most
     rest = np.where(own, 0.0, share)
     room = max(most - int(own.sum()), 1)
-    quantum = max(rest.sum() / room, LEAST / most)
+    quantum = max(rest.sum() / room, least / most)
     starts = np.zeros(len(mass), bool)
     held = 0.0
     for place in range(1, len(mass)):
@@ -132,20 +133,29 @@ def codes_of(
     for missing values stays by itself. `settled` holds the codes of columns that were merged another way.
     """
     groups, levels = [], []
+    least = LEAST if any(one.scale for one in ones) else EXACT_LEAST
     for place, (column, one) in enumerate(zip(columns, ones, strict=True)):
         counts, own = one.counts, (settled or {}).get(place)
-        groups.append(_merged(column, one.probabilities(), counts, most[0], one.scale) if own is None else own)
+        groups.append(
+            _merged(column, one.probabilities(), counts, most[0], one.scale, least=least) if own is None else own
+        )
         shares, summed = (grouped(values, (groups[-1],)) for values in (one.probabilities(), counts))
-        levels.append([_merged(column, shares, summed, size, 0.0) for size in most])
+        levels.append([_merged(column, shares, summed, size, 0.0, least=least) for size in most])
     return Codes(tuple(groups), tuple(zip(*levels, strict=True)))
 
 
 def _merged(
-    column: Column, shares: NDArray[np.float64], counts: NDArray[np.float64], most: int, scale: float
+    column: Column,
+    shares: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    most: int,
+    scale: float,
+    *,
+    least: float,
 ) -> NDArray[np.int64]:
     """Return one column's groups."""
     if not column.numeric and not (column.ordered and (scale or len(counts) > most)):
         return heaviest(counts, most, scale) if scale or len(counts) > most else np.arange(len(counts))
     alone = len(column.codes or ()) + bool(column.nullable)  # codes and missing have no neighbours
-    values = neighbouring(shares[: len(shares) - alone], most)
+    values = neighbouring(shares[: len(shares) - alone], most, least=least)
     return np.append(values, values.max() + 1 + np.arange(alone))

@@ -51,7 +51,7 @@ class Marginals:
     between rounds and `iterations` at the end. `cells` bounds every table of the model, and so its memory.
     """
 
-    bins: int = 64
+    bins: int = 256
     codes: tuple[int, ...] = (24, 10, 5)
     discovery: float = 0.1
     one_way: float = 0.08
