@@ -13,6 +13,7 @@ import pandas as pd
 from tabsynth.charging.selection import SCORE, choose_table
 from tabsynth.drafting import draft
 from tabsynth.fitting import fit_intake, settle
+from tabsynth.gate import load_policy
 from tabsynth.intake import Intake, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import evaluate
@@ -23,7 +24,7 @@ from tabsynth.report.comparison import Candidate, Comparison, compare
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.synthesizers.model import Model
 from tabsynth.table import read
-from tabsynth.walk import load_policy, require_apart
+from tabsynth.walk import require_apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,21 +14,19 @@ from typing import Any
 import numpy as np
 
 from tabsynth import _check
-from tabsynth.charging import ChargedGate, charged_policy, check_form
 from tabsynth.drafting import draft
-from tabsynth.dry_run import refuse_too_few
 from tabsynth.errors import InputError
 from tabsynth.files import file_digest
 from tabsynth.fitting import fit_intake, open_checkpoint, settle
+from tabsynth.gate import Gate, load_policy
 from tabsynth.intake import SchemaLike, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
-from tabsynth.policy import Check, Verdict, default_policy, evaluate, read_policy
+from tabsynth.policy import Verdict, evaluate
 from tabsynth.policy.shadows import Shadows
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
-from tabsynth.release import Release, check_folder, check_release_folder, filters, release
-from tabsynth.release.gate import ORACLE, Mode
+from tabsynth.release import Release, check_folder, check_release_folder, release
 from tabsynth.report import Report, build_report, canaries, measure_curves
 from tabsynth.sources import file_name
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
@@ -121,21 +119,13 @@ def release_table(
     than is claimed, nothing was charged either.
     """
     path = check_release_folder(folder)
-    _check.within("gate_share", gate_share, 0, 0.9)
-    if gate_share > 0 and not budgeted:
-        raise InputError("A gate is charged to a budget, and there is none: set epsilon, or leave the gate uncharged.")
-    checks = load_policy(policy, charged=gate_share > 0)
-    shadowed = shadows_of_release(synthesizer, shadows, charged=gate_share > 0)
-    plain, checks = checks, (*checks, *(() if shadowed is None else shadowed.checks()))
-    refuse_filters(synthesizer)
+    gate = Gate.of(policy, synthesizer, shadows=shadows, share=gate_share, budgeted=budgeted)
     if rows is not None:
         _check.at_least("rows", rows, 2)
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
-    known = intake.table.schema.rows or (None if budgeted else len(intake.table.private))
-    if known is not None and gate_share <= 0:
-        refuse_too_few(plain, known, holdout)
-    audited = None if canary is None else kept_audit(canary, synthesizer, budgeted, charged=gate_share > 0)
+    audited = None if canary is None else kept_audit(canary, synthesizer, budgeted, charged=gate.charged)
+    gate.require_room(intake.table, holdout, budgeted=budgeted)
     splitting, sampling, judging, drawing = np.random.default_rng(seed).spawn(4)
     secret = Secret() if budgeted or seed is None else Secret.fixed(seed)
     bounded = bound_contributions(intake.table, secret)
@@ -143,26 +133,19 @@ def release_table(
     ledger = open_ledger()
     if audited is not None:
         canaries.require_same_claim(audited, ledger.budget)
-    gate = None if gate_share <= 0 else ChargedGate(checks, bounded.schema, ledger, Secret(), gate_share)
+    judge = gate.opened(bounded.schema, ledger)
     model = fit_intake(replace(intake, table=train), synthesizer, ledger, seed, progress, looked=looked)
     wanted = rows or model.schema.rows or 2  # the completed schema's row count was declared or paid for
     drawn = model.sample(wanted, sampling)
-    fitted = None if shadowed is None else replace(shadowed, synthesizer=synthesizer, budget=ledger.budget)
-    retrain = None if fitted is None else fitted.retrainer(bounded.schema, wanted)
+    retrain = gate.retrainer(synthesizer, ledger.budget, bounded.schema, wanted)
     evidence = Evidence(model.schema, train.private, held.private, drawn, retrain)
     ledger.attempt()
-    if gate is None:
-        verdicts = evaluate(evidence, checks, judging, on_check, ledger)
-    else:
-        verdicts = gate.evaluate(evidence, judging, on_check)
-    mode: Mode = "inside" if gate is None else "charged"
-    curves = measure_curves(evidence, checks, drawing, ledger, on_check)
+    verdicts = judge(evidence, judging, on_check)
+    curves = measure_curves(evidence, gate.checks, drawing, ledger, on_check)
     named: dict[str, Any] = {"title": path.name, "canary": audited, "curves": curves}
     report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, **named)
-    seeds = {} if seed is None else {"public": seed}
-    return release(
-        drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, policy=checks, seeds=seeds, mode=mode
-    )
+    public: dict[str, Any] = {"policy": gate.checks, "seeds": {} if seed is None else {"public": seed}}
+    return release(drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, mode=gate.mode, **public)
 
 
 def audit_tables(
@@ -243,34 +226,3 @@ def kept_audit(folder: Path | str, synthesizer: Synthesizer, budgeted: bool, *, 
     canaries.require_same_synthesizer(audited, synthesizer)
     canaries.require_kept(audited, folder)
     return audited
-
-
-def shadows_of_release(synthesizer: Synthesizer, count: int, *, charged: bool) -> Shadows | None:
-    """Return the shadow models of a release, None for none; raise InputError for a number that cannot be, or paid for.
-
-    A charged gate decides by what was paid for, and shadow models are fitted to private rows without a charge.
-    """
-    if not count:
-        return None
-    if charged:
-        raise InputError("A charged gate decides by what was paid for, and shadow models are not: leave one out.")
-    return Shadows(synthesizer, count)
-
-
-def load_policy(policy: Path | str | None, *, charged: bool = False) -> tuple[Check, ...]:
-    """Return the checks of a policy file or an installed policy; when none is named the default of the gate's kind.
-
-    For a charged gate, raises InputError naming a check that has no form of bounded sensitivity.
-    """
-    if not charged:
-        return default_policy() if policy is None else read_policy(policy)
-    checks = charged_policy() if policy is None else read_policy(policy)
-    for check in checks:
-        check_form(check)
-    return checks
-
-
-def refuse_filters(synthesizer: Synthesizer) -> None:
-    """Raise InputError when a setting drops synthetic rows by training rows, before anything is charged."""
-    for name in filters(synthesizer):
-        raise InputError(f"The setting {name!r} names {ORACLE}. Remove it.")

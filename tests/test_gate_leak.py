@@ -82,7 +82,7 @@ def test_an_attempt_that_crashes_was_counted(folder: Path, monkeypatch: pytest.M
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tabsynth.walk.evaluate", crash)
+        patch.setattr("tabsynth.gate.evaluate", crash)
         assert run([*RELEASE, "--ledger", "l.jsonl", "--policy", "easy.yaml", "-o", "one"]) == 130
     assert run([*RELEASE, "--ledger", "l.jsonl", "--policy", "easy.yaml", "-o", "two"]) == 0
     assert account(folder / "two")["gate"]["attempts"] == 2
@@ -153,7 +153,7 @@ def test_a_public_seed_does_not_repeat_the_split_under_a_budget(folder: Path, mo
         seen.append(evidence.train["age"].to_numpy(np.int64).tobytes())
         return ()
 
-    monkeypatch.setattr("tabsynth.walk.evaluate", judged)
+    monkeypatch.setattr("tabsynth.gate.evaluate", judged)
     for budget in (None, Budget(1.0, 1e-6)):
         for name in ("a", "b"):
             with pytest.raises(Refused):

@@ -79,7 +79,7 @@ def test_the_walk_bounds_units_and_keeps_them_together(tmp_path: Path, monkeypat
         return ()
 
     monkeypatch.setattr(Independent, "fit", watched)
-    monkeypatch.setattr("tabsynth.walk.evaluate", judged)
+    monkeypatch.setattr("tabsynth.gate.evaluate", judged)
     ledger = Ledger(BUDGET)
     with pytest.raises(Refused):
         release_table(visits(), Independent(), lambda: ledger, tmp_path / "out", budgeted=True, schema=SCHEMA, seed=1)

@@ -24,6 +24,7 @@ LAYERS = (
     ("policy", "fitting", "audit", "scan"),
     ("release", "catalog", "charging", "selftest"),
     ("estimator", "report", "dry_run"),
+    ("gate",),
     ("walk", "console"),
     ("cli_options", "comparing"),
     ("cli_audit", "cli_compare", "cli_given", "cli_ledger", "cli_selftest"),
