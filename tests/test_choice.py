@@ -70,10 +70,10 @@ def test_it_is_settled_before_the_ledger_is_opened(monkeypatch, tmp_path):
         assert chosen == [0]
         raise KeyboardInterrupt
 
-    for walk, more in ((fit_table, ()), (release_table, (tmp_path / "release",))):
+    for walk, folder, more in ((fit_table, (), {}), (release_table, (tmp_path / "release",), {"policy": "small"})):
         chosen.clear()
         with pytest.raises(KeyboardInterrupt):
-            walk(VISITS.frame, make_synthesizer("auto"), opened, *more, budgeted=False, schema=VISITS.schema)
+            walk(VISITS.frame, make_synthesizer("auto"), opened, *folder, budgeted=False, schema=VISITS.schema, **more)
 
 
 def test_a_release_names_what_was_chosen(tmp_path):

@@ -23,7 +23,7 @@ from tabsynth import _check
 from tabsynth.encoding.conditions import Allowed, offsets_of
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial
-from tabsynth.errors import InputError
+from tabsynth.errors import InputError, ModelError
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
@@ -46,15 +46,16 @@ SCORED = 4096  # rows whose likelihood is found together
 SHARED = "discovery, one_way and with_target must sum to less than 1, for training takes the rest"
 ORDERS = ("schema", "fewest", "target")
 CELLS = 2**23  # of the widest output of a block
+HELD = 1e-3  # share of the rows that makes a token count when columns are put in order
 
 
 class RowsSampler(Sampler):
     """The averaged transformer; it samples in the order that most rows were read in, unless told another."""
 
-    def __init__(self, schema: Schema, settings: Rows, model: RowTransformer) -> None:
+    def __init__(self, schema: Schema, settings: Rows, model: RowTransformer, order: Sequence[int]) -> None:
         self.schema, self._settings, self._model = schema, settings, model.eval()
         self._encoder = Encoder(schema)
-        self._order = settings.reading_order(self._encoder.sizes, _target(schema, self._encoder))
+        self._order = tuple(order)
         self._temperature = 1.0
 
     @property
@@ -183,18 +184,21 @@ class RowsSampler(Sampler):
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Return the transformer's shape and weights."""
         weights = {name: value.numpy() for name, value in self._model.state_dict().items()}
-        return {name: getattr(self._settings, name) for name in ("width", "depth", "heads", "order")}, weights
+        shape = {name: getattr(self._settings, name) for name in ("width", "depth", "heads")}
+        return {"shape": shape, "order": list(self._order)}, weights
 
     @classmethod
     def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
-        """Return the sampler with these weights."""
-        settings = Rows(**values)
+        """Return the sampler with these weights; raise ModelError when its order is not one of all columns."""
+        settings, order = Rows(**values["shape"]), values["order"]
         encoder = Encoder(schema)
+        if sorted(order) != list(range(len(encoder.sizes))):
+            raise ModelError("The saved row transformer reads other columns than its schema has.")
         target, table = _target(schema, encoder), arrays.get("ties.table")
         ties = None if table is None or target is None else Ties(torch.tensor(table), target, encoder.sizes)
         model = settings.untrained(encoder.sizes, ties=ties)  # its random weights are overwritten
         model.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
-        return cls(schema, settings, model)
+        return cls(schema, settings, model, order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,7 @@ class Rows:
     `free_average` and `free_bins`. `shuffled` is the share of rows that are trained on in an order of their own; the
     others are read in `order`, in which rows are sampled too: the columns with the fewest tokens first ("fewest"),
     where many rows begin alike and sampling is fast, the same with the target last ("target"), or that of the "schema".
+    Without a budget only tokens count that one row in a thousand holds.
     `target_weight` is what a token of the target counts beside others in training. `discovery`, `one_way` and, where a
     target of few classes is declared, `with_target` split the budget; training takes the rest. The last of them pays
     for counts of every column by class of the target, which training then starts from. `device` is where it runs:
@@ -291,11 +296,13 @@ class Rows:
         )
         bins = [codec.values if codec.column.ordered else codec.bins for codec in encoder.codecs]
         model = self.untrained(encoder.sizes, bins, start, ties)
-        training = Training(self, model, target, recipe if noisy else None)
+        held = encoder.sizes if noisy else [int((one >= HELD).sum()) for one in start]
+        order = self.reading_order(held, target)
+        training = Training(self, model, order, target, recipe if noisy else None)
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
         dpsgd.finish()
-        return RowsSampler(known.schema, self, training.averaged.cpu())
+        return RowsSampler(known.schema, self, training.averaged.cpu(), order)
 
     def recipe(self, ledger: Ledger) -> Recipe:
         """Return the settings that count under this ledger's budget: as set, or by its epsilon, a public figure."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,11 +30,18 @@ MANY = 16_000  # units from which on there are steps enough without a budget in 
 class Training:
     """The moving parts of one fit."""
 
-    def __init__(self, settings: Rows, model: RowTransformer, target: int | None, recipe: Recipe | None) -> None:
+    def __init__(
+        self,
+        settings: Rows,
+        model: RowTransformer,
+        order: Sequence[int],
+        target: int | None,
+        recipe: Recipe | None,
+    ) -> None:
         self.device = pick(settings.device)
         self.settings, self.model, self.recipe = settings, model.to(self.device), recipe
         self.averaged = copy.deepcopy(model)
-        self.order = torch.tensor(settings.reading_order(model.sizes, target))
+        self.order = torch.tensor(order)
         self.weights = [settings.target_weight if place == target else 1.0 for place in range(len(model.sizes))]
         if recipe:
             self.rate, self.average = recipe.rate, settings.average

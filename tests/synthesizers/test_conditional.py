@@ -39,7 +39,7 @@ def rows_sampler(schema=SCHEMA, seed=0):
     with torch.no_grad():
         for output in model.outputs:
             output.weight.mul_(12)
-    return RowsSampler(schema, settings, model)
+    return RowsSampler(schema, settings, model, settings.reading_order(model.sizes))
 
 
 def marginals_sampler(schema=SCHEMA, seed=0):

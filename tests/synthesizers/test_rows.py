@@ -390,7 +390,19 @@ def test_settings_out_of_range_are_refused(settings, message):
 def test_a_sampler_of_another_shape_is_not_loaded(fitted):
     values, arrays = fitted.state()
     with pytest.raises(RuntimeError, match="size mismatch"):
-        RowsSampler.from_state(fitted.schema, values | {"width": 32}, arrays)
+        RowsSampler.from_state(fitted.schema, values | {"shape": values["shape"] | {"width": 32}}, arrays)
+    with pytest.raises(ModelError, match="other columns"):
+        RowsSampler.from_state(fitted.schema, values | {"order": [0, 0, 1, 2]}, arrays)
+
+
+def test_without_a_budget_tokens_that_hardly_any_row_holds_do_not_put_a_column_last():
+    rng = np.random.default_rng(0)
+    gains = np.where(rng.random(4000) < 0.98, 0, 100 * rng.integers(1, 60, 4000))
+    frame = pd.DataFrame({"gain": gains, "day": rng.integers(0, 7, 4000)})
+    schema = Schema((Column("gain", "integer", bounds=(0, 6000)), Column("day", "integer", bounds=(0, 6))), rows=4000)
+    sampler = Rows(**QUICK | {"epochs": 0.1}).fit(read(frame, schema), Ledger(), Secret.fixed(0))
+    assert len(sampler.schema["gain"].bins or ()) > 8
+    assert sampler.reads == ("gain", "day")
 
 
 def test_a_budget_that_noise_would_drown_is_refused_before_a_charge():
