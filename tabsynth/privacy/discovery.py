@@ -227,14 +227,14 @@ class _Measure:
 
         Where most values have a neighbour one step away, quantiles serve as well, with fewer bins to learn.
         """
-        values = np.empty(0)
+        step, values = column.step, np.empty(0)
         for axis in self._axes(column):
-            values = np.union1d(values, _snapped(axis[~np.isnan(axis)], low, column.step))
+            values = np.union1d(values, _snapped(axis[~np.isnan(axis)], low, step))
             if len(values) > bins:
                 return ()
-        ends = values + column.step if column.step else np.nextafter(values, np.inf)
-        edges = np.unique(np.concatenate([values, ends, [low, top]]))
-        edges = edges[(edges >= low) & (edges <= top)]
+        ends = _snapped(values + step, low, step) if step else np.nextafter(values, np.inf)
+        edges = np.unique([low, *values, *ends])
+        edges = np.append(edges[(edges >= low) & (edges < top - step / 2)], top)
         return tuple(map(float, edges)) if 1.5 * len(values) < len(edges) <= bins + 1 else ()
 
     def _cells(self, column: Column, edges: NDArray[np.float64], low: float | None = None) -> NDArray[np.int64]:

@@ -327,3 +327,15 @@ def test_without_a_budget_few_values_are_told_apart_and_many_are_not(kind: str) 
     assert set(back["gain"]) == set(few.private["gain"])
     many = read(pd.DataFrame({"gain": rng.integers(0, 10**6, 2000)}), Schema((Column("gain", "integer"),)))
     assert len(_discover(many, None, bins=16)[0].schema["gain"].bins or ()) <= 18
+
+
+def test_values_one_step_apart_are_no_values_that_lie_apart() -> None:
+    """A tenth is no float: the end of one value and the beginning of the next must be the same number all the same."""
+    rng = np.random.default_rng(0)
+    column = Column("rate", "float", bounds=(0.0, 9.9), decimals=1)
+    dense = read(pd.DataFrame({"rate": rng.integers(0, 100, 5000) / 10}), Schema((column,)))
+    known, _ = _discover(dense, None, bins=256)
+    assert min(np.diff(known.schema["rate"].bins or ())) > 0.09
+    apart = read(pd.DataFrame({"rate": rng.choice([0.1, 0.3, 0.7, 2.3, 9.9], 500)}), Schema((column,)))
+    known, _ = _discover(apart, None, bins=256)
+    np.testing.assert_allclose(known.schema["rate"].bins, [0, 0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 2.3, 2.4, 9.9, 10])
