@@ -71,6 +71,7 @@ SITES: dict[str, dict[str, str]] = {
         "split: table.private": SAMPLED,
         "split: table.take": SAMPLED,
     },
+    "gate.py": {"Gate.require_room: table.private": SIZE},
     "walk.py": {
         "release_table: train.private": INSIDE,
         "release_table: held.private": INSIDE,

@@ -23,7 +23,7 @@ def default_policy() -> tuple[Check, ...]:
     """Return the policy that a release is held against unless another is given.
 
     >>> [check.metric.name for check in default_policy()][-2:]
-    ['membership_auc', 'membership_tpr']
+    ['membership_tpr', 'attribute_inference']
     """
     return _shipped("default")
 

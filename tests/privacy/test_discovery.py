@@ -339,3 +339,13 @@ def test_values_one_step_apart_are_no_values_that_lie_apart() -> None:
     apart = read(pd.DataFrame({"rate": rng.choice([0.1, 0.3, 0.7, 2.3, 9.9], 500)}), Schema((column,)))
     known, _ = _discover(apart, None, bins=256)
     np.testing.assert_allclose(known.schema["rate"].bins, [0, 0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 2.3, 2.4, 9.9, 10])
+
+
+def test_any_real_numbers_that_lie_apart_come_back_as_they_were() -> None:
+    rng = np.random.default_rng(0)
+    column = Column("share", "float", bounds=(0.0, 4.25))
+    table = read(pd.DataFrame({"share": rng.choice([0.0, 0.123456789, 1.5, 4.25], 500)}), Schema((column,)))
+    known, _ = _discover(table, None, bins=16)
+    encoder = Encoder(known.schema)
+    back = encoder.decode(encoder.encode(table.private).tokens, rng)
+    np.testing.assert_allclose(back["share"], table.private["share"], rtol=1e-12)
