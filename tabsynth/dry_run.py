@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from tabsynth.errors import InputError
-from tabsynth.policy import Check, evaluate
-from tabsynth.selftest import fresh
+from tabsynth.policy import Check
+from tabsynth.selftest import FRESH, fresh, judge
 
 SEEDS = 3
 ENOUGH, HOLDOUT = 6_000, 0.2  # rows, and the share of the holdout, of which the installed policies let samples through
@@ -47,6 +45,5 @@ def refused(checks: Sequence[Check], rows: int, holdout: float, seeds: int = SEE
     found = {check.metric.name for check in checks}
     for seed in range(seeds):
         if found:
-            verdicts = evaluate(fresh(seed, sizes), checks, np.random.default_rng(seed), beside=False)
-            found &= {verdict.name for verdict in verdicts if verdict.failed}
+            found &= set(judge(fresh(seed, sizes), FRESH, checks, seed))
     return found

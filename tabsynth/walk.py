@@ -144,8 +144,19 @@ def release_table(
     curves = measure_curves(evidence, gate.checks, drawing, ledger, on_check)
     named: dict[str, Any] = {"title": path.name, "canary": audited, "curves": curves}
     report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, **named)
-    public: dict[str, Any] = {"policy": gate.checks, "seeds": {} if seed is None else {"public": seed}}
-    return release(drawn, model.schema, synthesizer, ledger, verdicts, path, inside=report, mode=gate.mode, **public)
+    seeds = {} if seed is None else {"public": seed}
+    return release(
+        drawn,
+        model.schema,
+        synthesizer,
+        ledger,
+        verdicts,
+        path,
+        inside=report,
+        policy=gate.checks,
+        seeds=seeds,
+        mode=gate.mode,
+    )
 
 
 def audit_tables(

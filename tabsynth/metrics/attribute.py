@@ -132,10 +132,13 @@ class Asked:
             for frame in drawn
         )
 
+    def known(self, column: Column, side: int) -> Truths:
+        """Say in which rows of a side the value is not missing."""
+        return np.asarray(~self.gaps[side][:, self.columns.index(column)])
+
     def asked(self, column: Column, side: int) -> Truths:
         """Say which rows of a side are asked about: the value is known and not the synthetic table's commonest one."""
-        at = self.columns.index(column)
-        known = ~self.gaps[side][:, at]
+        known, at = self.known(column, side), self.columns.index(column)
         if column.numeric:
             return known
         values, counts = np.unique(self.points[:, at], return_counts=True)
@@ -144,8 +147,7 @@ class Asked:
     def of_interest(self, column: Column) -> tuple[Truths, Truths]:
         """Return whom to ask about on each side: rows as in `asked`, or all with a known value where those are few."""
         rare = self.asked(column, 0), self.asked(column, 1)
-        at = self.columns.index(column)
-        return rare if min(map(np.sum, rare)) >= ENOUGH else (~self.gaps[0][:, at], ~self.gaps[1][:, at])
+        return rare if min(map(np.sum, rare)) >= ENOUGH else (self.known(column, 0), self.known(column, 1))
 
     def guess(
         self, column: Column, guesser: Guesser, asked: tuple[Truths, ...], rng: np.random.Generator
