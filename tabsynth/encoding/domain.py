@@ -25,7 +25,7 @@ def _inside(series: pd.Series, column: Column) -> NDArray[np.bool_]:
         axis = to_axis(series, column)
         slack = column.step / 2 if column.kind == "float" else 0.0  # a declared precision forgives rounding to it
         known = ((axis >= low - slack) & (axis <= high + slack)) | (code_places(series, column) >= 0)
-    elif OTHER in (levels := column.levels or ()):
+    elif column.free_text or OTHER in (levels := column.levels or ()):
         known = ~missing
     else:
         known = series.astype(object).astype(str).isin(list(levels)).to_numpy(dtype=bool)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from tabsynth.errors import ModelError
 from tabsynth.synthesizers.base import Arrays
 from tabsynth.synthesizers.text_grammar import piece_bytes, text_bytes
+from tabsynth.synthesizers.text_vocabulary import Spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +221,25 @@ def pretrained(name: str, *, lora: int, seed: int) -> tuple[LanguageModel, Pretr
 
     Raises ModelError when it is not there or cannot be read: nothing is downloaded, and nothing is unpickled.
     """
-    from transformers import AutoTokenizer
-
-    folder = find(name)
-    with _quiet(), _named(name):
-        speller = PretrainedSpeller(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    speller = _speller(name)
     model = LanguageModel(*_adapted(name, lora, seed)) if lora else LanguageModel(_weights_of(name))
     after = model.net.get_output_embeddings()  # type: ignore[operator]
     if len(getattr(after, "weight", ())) != model.size or len(speller.pieces) > model.size:
         raise ModelError(f"The pretrained model {name!r} has not an input and an output for each id of its tokenizer.")
     return model, speller
+
+
+def speller_of(name: str, spelling: Spelling) -> PretrainedSpeller:
+    """Return the speller that `spelling` was made with, from the tokenizer of the pretrained model of this name.
+
+    Raises ModelError when it is not there, or its ids stand for other texts than they did.
+    """
+    speller = _speller(name)
+    spelled, _ = speller.pieces_of_text()
+    now = [spelled[i].decode("latin-1") if i < len(spelled) else None for i in spelling.kept]
+    if now != list(spelling.spelled):
+        raise ModelError(f"The tokenizer of {name!r} is here with other pieces than when this was fitted.")
+    return speller
 
 
 def require_extra(lora: int) -> None:
@@ -259,6 +269,14 @@ def find(name: str) -> Path:
             f"downloaded while a private table is open. Get it first with `hf download {name}`, or give the path of a "
             "folder that holds config.json, model.safetensors and the tokenizer's files."
         ) from None
+
+
+def _speller(name: str) -> PretrainedSpeller:
+    from transformers import AutoTokenizer
+
+    folder = find(name)
+    with _quiet(), _named(name):
+        return PretrainedSpeller(AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
 
 def _weights_of(name: str) -> nn.Module:

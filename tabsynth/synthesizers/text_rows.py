@@ -56,9 +56,14 @@ class TextSampler(Sampler):
     """A language model of averaged weights, and the automaton that it writes by."""
 
     def __init__(
-        self, schema: Schema, spelling: Spelling, model: LanguageModel, speller: Speller | None = None
+        self,
+        schema: Schema,
+        spelling: Spelling,
+        model: LanguageModel,
+        speller: Speller | None = None,
+        tokenizer: str = "",
     ) -> None:
-        self.schema, self._spelling, self._model = schema, spelling, model
+        self.schema, self._spelling, self._model, self._tokenizer = schema, spelling, model, tokenizer
         self._encoder, self._automaton, self._scribe = Encoder(schema), Automaton(spelling), Scribe(spelling, speller)
         self._tabular = Encoder(schema.with_columns(*(_stand_in(column) for column in schema.texts)))
         self._block = max(8, min(BLOCK, REMEMBERED // (spelling.longest * model.remembered)))
@@ -87,11 +92,11 @@ class TextSampler(Sampler):
 
         A row counts as its cells: a number as its bin, wherever it lies within; a free text as it is spelled, in one of
         several ways where pieces are longer than a byte. It is -inf where a text is too long to be written. Raises
-        SchemaError when a value lies outside its column's domain, InputError for free text when this sampler was loaded
-        and the tokenizer of its pretrained model was left behind.
+        SchemaError when a value lies outside its column's domain, ModelError for free text when this sampler was loaded
+        and the tokenizer of its pretrained model, which is not saved, is not there or has become another.
         """
         if not self._scribe.knows:
-            raise InputError("The likelihood of free text needs the tokenizer, which is not saved with a model.")
+            self._scribe = Scribe(self._spelling, language_model.speller_of(self._tokenizer, self._spelling))
         tokens = self._encoder.encode(frame).tokens
         lines, whole = self._scribe.lines(tokens, frame, self._encoder.names, self._automaton.grammars)
         parts = [lines.take(np.arange(len(tokens))[start : start + PRICED]) for start in range(0, len(tokens), PRICED)]
@@ -99,16 +104,17 @@ class TextSampler(Sampler):
         return np.where(whole, torch.cat(found).double().numpy() if found else np.zeros(0), -np.inf)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
-        """Return the spelling and the model: its configuration, or its base; and its trained weights."""
+        """Return the spelling, its tokenizer's name, and the model: configuration, or base; and its trained weights."""
         values, arrays = self._model.state()
-        return {"spelling": self._spelling.to_dict(), "model": values}, arrays
+        return {"spelling": self._spelling.to_dict(), "tokenizer": self._tokenizer, "model": values}, arrays
 
     @classmethod
     def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
         """Return the sampler of this state; raise ModelError when a base model is needed and not there."""
         language_model.require_extra(0)
         spelling = Spelling.from_dict(values["spelling"])
-        return cls(schema, spelling, LanguageModel.from_state(values["model"], arrays, spelling.kept))
+        model = LanguageModel.from_state(values["model"], arrays, spelling.kept)
+        return cls(schema, spelling, model, tokenizer=values["tokenizer"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +220,7 @@ class Text:
             training.warm_up(ones)
         dpsgd = training.charge(table, known.units, ledger, secret)
         training.run(dpsgd, lines, progress, ledger.spent.epsilon)
-        return TextSampler(known.schema, spelling, training.finished(dpsgd), speller)
+        return TextSampler(known.schema, spelling, training.finished(dpsgd), speller, self.pretrained)
 
     def _prepared(self, columns: Sequence[Column], noisy: bool) -> tuple[LanguageModel | None, Speller, int]:
         """Return the pretrained model if one is asked for, a speller, and how long a row may be: no row is needed."""

@@ -170,6 +170,7 @@ def test_a_model_with_texts_survives_saving_and_prices_them(learned, tmp_path):
     assert np.median(usual) > np.median(unusual) + 5
     assert np.isfinite(unusual).all()
     assert (longer == -np.inf).all()
+    np.testing.assert_array_equal(again.log_likelihood(frames[0]), usual)
 
 
 def test_texts_are_asked_for_as_missing_and_not_by_value(learned):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -157,8 +158,24 @@ def test_a_pretrained_model_writes_free_text_in_its_own_ids(base, tmp_path):
     fitted.save(tmp_path / "model")
     again = model.load(tmp_path / "model")
     pd.testing.assert_frame_equal(again.sample(60, np.random.default_rng(0)), rows)
-    with pytest.raises(InputError, match="needs the tokenizer, which is not saved"):
-        again.sampler.log_likelihood(table.private)
+    np.testing.assert_allclose(again.sampler.log_likelihood(table.private), chances, rtol=1e-4)
+
+
+def test_free_text_has_no_likelihood_without_the_tokenizer_that_spelled_it(base, tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    schema = Schema((Column("ill", "boolean"), Column("note", "text", max_length=12)))
+    table = read(pd.DataFrame({"ill": [True, False] * 30, "note": ["went home", "stayed here"] * 30}), schema)
+    fit(table, pretrained=str(folder))[0].save(tmp_path / "model")
+    plain = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    ids = plain["model"]["vocab"]
+    ids["a"], ids["b"] = ids["b"], ids["a"]
+    (folder / "tokenizer.json").write_text(json.dumps(plain), "utf-8")
+    with pytest.raises(ModelError, match=r"The tokenizer of .* is here with other pieces than when this was fitted"):
+        model.load(tmp_path / "model").log_likelihood(table.private)
+    shutil.rmtree(folder)
+    with pytest.raises(ModelError, match=f"No pretrained model '{folder}' here"):
+        model.load(tmp_path / "model").log_likelihood(table.private)
 
 
 def test_pretrained_weights_are_where_training_starts(base):
