@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.canonical import code_places, to_axis
+from tabsynth.canonical import to_axis
+from tabsynth.encoding.domain import held, inside
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.metrics.neighbours import nearest
 from tabsynth.schema import Schema
@@ -26,7 +27,7 @@ Floats = NDArray[np.float64]
 CLOSE = 0.05  # a distance from which on a synthetic row is no longer a copy
 NEAR = 0.01  # of all ranks: numbers this close count as shared
 MISSING = 3.0  # on the axis of ranks: at least 1 away from every number
-FLOOR = 1e-12  # of a column's probability
+FLOOR = 1e-12  # of a cell's probability, or of a character's of free text
 
 
 @runtime_checkable
@@ -91,19 +92,18 @@ def likelihoods(sampler: Sampler, frame: pd.DataFrame) -> Floats | None:
     """
     if not isinstance(sampler, HasLikelihood):
         return None
-    return _inside(sampler, frame, sampler.log_likelihood, np.log(FLOOR) * len(frame.columns))
+    cells = sum(column.max_length or 1 for column in sampler.schema.modelled)
+    return _scored(sampler, frame, sampler.log_likelihood, np.log(FLOOR) * cells)
 
 
 def critic_scores(sampler: Sampler, frame: pd.DataFrame) -> Floats | None:
     """Return the critic's score of each row, 0 outside of its domain; None when the model kept no critic."""
-    return _inside(sampler, frame, sampler.critic_score, 0.0) if isinstance(sampler, HasCritic) else None
+    return _scored(sampler, frame, sampler.critic_score, 0.0) if isinstance(sampler, HasCritic) else None
 
 
-def _inside(sampler: Any, frame: pd.DataFrame, score: Callable[[pd.DataFrame], Floats], outside: float) -> Floats:
+def _scored(sampler: Any, frame: pd.DataFrame, score: Callable[[pd.DataFrame], Floats], outside: float) -> Floats:
     """Score the rows that the model's domain holds; the others get `outside`, and nothing is below it."""
-    codecs = Encoder(sampler.schema).codecs
-    known = np.all([_tokens(codec, frame[codec.column.name]) < codec.size for codec in codecs], axis=0)
-    scores = np.full(len(frame), outside)
+    known, scores = inside(frame, Encoder(sampler.schema)), np.full(len(frame), outside)
     if known.any():
         found = np.asarray(score(frame[known].reset_index(drop=True)), np.float64)
         scores[known] = np.nan_to_num(found, nan=outside, neginf=outside)
@@ -132,16 +132,7 @@ def excess(sampler: IndependentSampler, frame: pd.DataFrame, private: pd.DataFra
 
 def _tokens(codec: Any, series: pd.Series) -> NDArray[np.int64]:
     """Return tokens, with one more for values that the domain does not hold."""
-    column = codec.column
-    inside = series.isna() if column.nullable else pd.Series(False, index=series.index)
-    if column.numeric:
-        low, high = column.bounds
-        inside |= pd.Series(to_axis(series, column), index=series.index).between(low, high)
-        inside |= code_places(series, column) >= 0
-    else:
-        inside |= series.astype(object).astype(str).isin(list(column.levels or ()))
-    tokens = np.full(len(series), codec.size, np.int64)
-    known = inside.to_numpy(dtype=bool)
+    tokens, known = np.full(len(series), codec.size, np.int64), held(series, codec.column)
     tokens[known] = codec.tokens(series[known].reset_index(drop=True))
     return tokens
 

@@ -13,12 +13,12 @@ from tabsynth.schema import OTHER, Column
 
 def inside(frame: pd.DataFrame, encoder: Encoder) -> NDArray[np.bool_]:
     """Return whether every modelled value of each canonical row lies in its column's domain, shape (rows,)."""
-    masks = [_inside(frame[codec.column.name], codec.column) for codec in encoder.codecs]
+    masks = [held(frame[codec.column.name], codec.column) for codec in encoder.codecs]
     return np.asarray(np.all(masks, axis=0))
 
 
-def _inside(series: pd.Series, column: Column) -> NDArray[np.bool_]:
-    """Return whether each value is a declared one, or missing where that is allowed."""
+def held(series: pd.Series, column: Column) -> NDArray[np.bool_]:
+    """Return whether each canonical value is one of the column's domain, or missing where that is allowed."""
     missing = series.isna().to_numpy(dtype=bool)
     if column.numeric:
         low, high = column.bounds or (-np.inf, np.inf)

@@ -11,6 +11,7 @@ from scipy.stats import chi2
 pytest.importorskip("transformers")
 
 from tabsynth import TabularSynthesizer
+from tabsynth.audit.attacks import likelihoods
 from tabsynth.errors import InputError, SchemaError
 from tabsynth.fitting import make_synthesizer
 from tabsynth.metrics import Evidence
@@ -171,6 +172,7 @@ def test_a_model_with_texts_survives_saving_and_prices_them(learned, tmp_path):
     assert np.isfinite(unusual).all()
     assert (longer == -np.inf).all()
     np.testing.assert_array_equal(again.log_likelihood(frames[0]), usual)
+    np.testing.assert_array_equal(likelihoods(again.sampler, frames[0]), usual)
 
 
 def test_texts_are_asked_for_as_missing_and_not_by_value(learned):
