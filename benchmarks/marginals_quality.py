@@ -35,7 +35,7 @@ from tabsynth.table import Table, read, split, write_rows
 TARGETS = {"adult": "income", "bank": "y", "shoppers": "Revenue"}
 RECIPES = {
     "default": Marginals(),
-    "a forest and no more": Marginals(pairs=0, rounds=1, forest=0.51),
+    "a forest and no more": Marginals(pairs=0, rounds=1, forest=0.5),
     "one round of 15 pairs": Marginals(rounds=1),
     "8 pairs in 2 rounds": Marginals(pairs=8, rounds=2),
     "less beside the target": Marginals(target=0.15, forest=0.28),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +20,22 @@ if TYPE_CHECKING:
     from tabsynth.policy.shadows import Shadows
     from tabsynth.privacy.ledger import Ledger
 
+
+def _bounded(epsilon: float | None) -> float | None:
+    """Return an epsilon, None for infinity: no budget, and never anything between the two."""
+    return None if epsilon == math.inf else epsilon
+
+
 TablePath = Annotated[
     str, typer.Argument(metavar="TABLE", help="The private table: CSV (also .gz), Parquet, a folder of it, or a URL.")
 ]
 SchemaPath = Annotated[Path | None, typer.Option("--schema", help="What is public about the table: YAML or JSON.")]
 ModelName = Annotated[str, typer.Option("--model", help="An installed synthesizer.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting of the synthesizer, NAME=VALUE.")]
-Epsilon = Annotated[float | None, typer.Option("--epsilon", help="The privacy budget. Without it: NOT private.")]
+Epsilon = Annotated[
+    float | None,
+    typer.Option("--epsilon", help="The privacy budget. Without it: NOT private.", callback=_bounded),
+]
 Delta = Annotated[float, typer.Option("--delta", help="The budget's delta; well below 1 / rows.")]
 Target = Annotated[str | None, typer.Option("--target", help="The column to predict.")]
 Discover = Annotated[bool, typer.Option("--discover", help="Pay for every domain that the schema leaves out.")]

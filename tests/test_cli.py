@@ -70,6 +70,7 @@ def test_schema_fit_sample(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_fit_without_a_budget_says_so_loudly(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fit", "people.csv", "--schema", "people.yaml", "--model", "independent", "-o", "model"]) == 0
     assert "NOT PRIVATE" in capsys.readouterr().err
+    assert run(["fit", "people.csv", "--model", "independent", "--epsilon", "nan", "-o", "odd"]) == 2
 
 
 def test_audit_passes_a_fresh_sample_and_refuses_a_copy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -358,6 +359,11 @@ def test_a_ledger_that_cannot_be_used_stops_every_look(folder: Path, capsys: pyt
         assert "altered" in capsys.readouterr().err
     assert place.read_bytes() == altered
     assert _names(folder) == before | LEDGER_FILES | {"second"}
+
+
+def test_an_infinite_epsilon_is_no_budget(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["fit", "people.csv", "--model", "independent", "--epsilon", "inf", "-o", "free"]) == 0
+    assert "NOT PRIVATE" in capsys.readouterr().err
 
 
 def test_the_demo_keeps_no_ledger(folder: Path) -> None:

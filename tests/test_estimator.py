@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,25 @@ def test_a_spent_ledger_takes_no_second_fit() -> None:
     estimator = TabularSynthesizer("independent", schema=SCHEMA, ledger=ledger).fit(_people())
     with pytest.raises(LedgerError, match="closed"):
         estimator.fit(_people())
+
+
+def test_clones_and_copies_spend_one_account() -> None:
+    ledger = Ledger(Budget(1.0, 1e-6))
+    estimator = TabularSynthesizer("independent", schema=SCHEMA, ledger=ledger)
+    first, second, third = clone(estimator), clone(estimator), copy.deepcopy(estimator)
+    first.fit(_people())
+    assert ledger.charges == first.ledger_.charges != ()
+    for other in (second, third):
+        with pytest.raises(LedgerError, match="closed"):
+            other.fit(_people())
+
+
+def test_a_ledger_sent_to_another_process_is_a_record() -> None:
+    ledger = Ledger(Budget(1.0, 1e-6))
+    sent = pickle.loads(pickle.dumps(TabularSynthesizer("independent", schema=SCHEMA, ledger=ledger)))
+    with pytest.raises(LedgerError, match="closed"):
+        sent.fit(_people())
+    assert not ledger.closed
 
 
 def test_bootstrap_is_refused_under_a_budget() -> None:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tabsynth._check import within
 from tabsynth.errors import BudgetExceeded, InputError, LedgerError
@@ -294,6 +294,18 @@ class Ledger:
             f"{unit} was in the table, and starts at 50:50, is right at most {guessed:.1%} of the time; "
             f"with 1% false alarms, at most {found:.1%} of those in the table are found."
         )
+
+    def __copy__(self) -> Self:
+        """Return this ledger: it is one account, however many hold it; a copy could spend the same budget again."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return this ledger; see `__copy__`. So clones of an estimator, in a grid search say, share one budget."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what to pickle: a record, closed, since what another process charges would not be known here."""
+        return vars(self) | {"_closed": True}
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"

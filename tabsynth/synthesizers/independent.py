@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth import _check
 from tabsynth.encoding.encoder import Encoder
+from tabsynth.errors import InputError
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal, count_tokens
@@ -54,6 +56,8 @@ class Independent:
     """Noisy one-way marginals.
 
     `discovery` is the share of the budget for domains and bins; the marginals take the rest, evenly.
+
+    Raises InputError naming the setting that is out of range.
     """
 
     bins: int = 32
@@ -61,6 +65,13 @@ class Independent:
 
     name: ClassVar[str] = "independent"
     sampler: ClassVar[type[Sampler]] = IndependentSampler
+
+    def __post_init__(self) -> None:
+        """Check every setting before a row is read."""
+        _check.at_least("bins", self.bins, 1)
+        _check.positive("discovery", self.discovery)
+        if self.discovery >= 1:
+            raise InputError("discovery must be less than 1, for the marginals take the rest.")
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Measure every column's marginal; see `Synthesizer.fit`."""

@@ -16,7 +16,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tabsynth import _check
 from tabsynth.encoding.encoder import Encoder
+from tabsynth.errors import InputError
 from tabsynth.graphical.coarsening import codes_of
 from tabsynth.graphical.descent import Estimate
 from tabsynth.graphical.elimination import conditionals
@@ -49,6 +51,8 @@ class Marginals:
     to `one_way` counts, to every column beside the `target`, to `selection`, to a `forest` of pairs, and the rest to
     `pairs` further pairs in `rounds` rounds, the model estimated anew before each. An estimate takes `steps` of descent
     between rounds and `iterations` at the end. `cells` bounds every table of the model, and so its memory.
+
+    Raises InputError naming the setting that is out of range.
     """
 
     bins: int = 256
@@ -67,6 +71,21 @@ class Marginals:
 
     name: ClassVar[str] = "marginals"
     sampler: ClassVar[type[Sampler]] = MarginalsSampler
+
+    def __post_init__(self) -> None:
+        """Check every setting before a row is read."""
+        shares = ("discovery", "one_way", "target", "selection", "forest")
+        for name in (*shares, "target_bonus"):
+            _check.positive(name, getattr(self, name))
+        for name in ("bins", "rounds", "steps", "iterations", "cells"):
+            _check.at_least(name, getattr(self, name), 1)
+        _check.at_least("pairs", self.pairs, 0)
+        for codes in self.codes:
+            _check.at_least("codes", codes, 1)
+        if not self.codes or list(self.codes) != sorted(set(self.codes), reverse=True):
+            raise InputError(f"codes must be numbers that fall; got {self.codes!r}.")
+        if sum(getattr(self, name) for name in shares) >= 1:
+            raise InputError(f"{', '.join(shares)} must sum to less than 1, for the pairs take the rest.")
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Measure and estimate; see `Synthesizer.fit`.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
 from tabsynth import registry
+from tabsynth.errors import InputError
 from tabsynth.privacy.budget import Budget
 from tabsynth.testing import checks
 
@@ -59,3 +62,15 @@ def _all_checks() -> Iterator[Any]:
 @pytest.mark.parametrize("check", list(_all_checks()))
 def test_built_in(check: Callable[[], None]) -> None:
     check()
+
+
+@pytest.mark.parametrize("name", registry.names(registry.SYNTHESIZERS))
+def test_a_setting_that_cannot_be_is_refused_when_it_is_written(name: str) -> None:
+    """A fit that stops in its middle has spent what it was charged."""
+    settings = registry.load(registry.SYNTHESIZERS, name)(**QUICK.get(name, {}))
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        odd = [-1] if type(value) is int else [-1.0, math.nan] if type(value) is float else []
+        for wrong in odd:
+            with pytest.raises(InputError, match=field.name):
+                replace(settings, **{field.name: wrong})
