@@ -33,7 +33,7 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 
 SUBJECT = "DP-SGD"
-ATTACK = "gradients (white box)"
+GRADIENTS = "gradients (white box)"
 FEATURES = 20  # of the small model's ordinary rows
 HUGE = 1e4  # of a canary's label: its gradient is far longer than any clipping bound
 
@@ -64,7 +64,7 @@ def audit_dpsgd(
     secret, ledger = secret or Secret(), Ledger(budget)
     scores, coin = dpsgd_scores(ledger, secret, settings, canaries, rows, clipping=clipping or _ghost)
     claim = Claim.of_events([charge.event for charge in ledger.charges], budget.delta)
-    return judge_one_run(SUBJECT, claim, {ATTACK: (scores, coin)}, normal=[ATTACK], confidence=confidence)
+    return judge_one_run(SUBJECT, claim, {GRADIENTS: (scores, coin)}, normal=[GRADIENTS], confidence=confidence)
 
 
 def dpsgd_scores(
@@ -112,7 +112,7 @@ def _simulated(rows: int, planted: NDArray[np.int64], canaries: int) -> tuple[Te
 
 
 def _ghost(model: nn.Module, max_grad_norm: float) -> Callable[[Tensor, Tensor], Sequence[Tensor]]:
-    """Return the clipped sum that synthesizers use, for squared errors."""
+    """Return the clipped sum of squared errors by Opacus, which shares no line with the families' own."""
     ghost = GhostClipping(model, max_grad_norm)
 
     def clipped_sum(inputs: Tensor, labels: Tensor) -> Sequence[Tensor]:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from tabsynth.audit.attacks import Sight, score_canaries
 from tabsynth.audit.canaries import Canaries, plant, toss
 from tabsynth.audit.claim import Claim
-from tabsynth.audit.gradients import GradientCanaries, planted
+from tabsynth.audit.gradients import GRADIENTS, GradientCanaries, planted
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.table import Table
 
-GRADIENTS = "gradients (white box)"
 Scored = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 

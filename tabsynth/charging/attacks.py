@@ -18,10 +18,10 @@ from tabsynth.metrics.estimate import Estimate, NotMeasured, clopper_pearson, di
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.metrics.neighbours import nearest, place
 from tabsynth.metrics.privacy import ExactMatch, MembershipAUC, MembershipTPR
+from tabsynth.metrics.sides import FEWEST
 from tabsynth.privacy.reserve import Part
 from tabsynth.schema import Schema
 
-FEWEST = 30  # rows of either kind, as counted with noise
 SHARES = np.array([0.0, 0.5, 1, 2, 3.5, 5, 7.5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100]) / 100
 OWN = 2000  # synthetic rows whose distances to one another draw the cells
 

@@ -22,10 +22,10 @@ from tabsynth.metrics.coding import Codes, Floats, binned
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, quantile
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.metrics.fidelity import KS, TVD1, TVD2, joint, ks, total_variation
+from tabsynth.metrics.sides import FEWEST
 from tabsynth.privacy.reserve import Part
 from tabsynth.schema import Column, Schema
 
-FEWEST = 30  # holdout rows
 DRAWS = 4  # of two samples, for the ceiling
 
 Pair = tuple[NDArray[Any], NDArray[Any]]  # one marginal's synthetic and real values

@@ -1,8 +1,8 @@
 """Clipped sums of gradients: the bound on what one privacy unit can add to a step of DP-SGD.
 
-Three ways to the same sum: factors for a model that knows its gradients in closed form (`clip_factors`, `masked`),
-Opacus's ghost clipping for a model built of ordinary layers (`GhostClipping`), and the slow obvious sum that checks
-them (`check_clipped_sum`).
+Three ways to the same sum: factors for a model that knows its gradients in closed form (`clip_factors`, `masked`), as
+the families do; Opacus's ghost clipping for any model of ordinary layers (`GhostClipping`), for plug-ins and for the
+audit of DP-SGD; and the slow obvious sum that checks them (`check_clipped_sum`).
 """
 
 from __future__ import annotations

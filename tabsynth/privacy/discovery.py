@@ -21,7 +21,7 @@ from tabsynth.columns.times import cycle_cells, place_in_cycle
 from tabsynth.conversion import to_axis
 from tabsynth.errors import SchemaError
 from tabsynth.privacy import grid
-from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.ledger import DISCOVERY_DELTA_SHARE, Ledger
 from tabsynth.privacy.mechanisms import noisy_categories, noisy_count, noisy_histogram
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import assert_bounded, count_units
@@ -40,9 +40,7 @@ SHARES = {  # of a column's part
     "split": 0.2 / ROUNDS,
     "anchors": 0.15,
 }
-DELTA_SHARE = 0.1  # of the budget's delta: what category discovery may add in all
 MOST_DECIMALS = 6
-Counts = Callable[[], NDArray[np.int64]]
 YEAR = 31_556_952.0  # seconds, the Gregorian mean
 
 
@@ -142,7 +140,7 @@ class _Measure:
         found = noisy_categories(
             observed,
             sigma=self._sigma("categories"),
-            delta=self.ledger.budget.delta * DELTA_SHARE / len(unknown) if self.ledger.budget else 0.0,
+            delta=self.ledger.budget.delta * DISCOVERY_DELTA_SHARE / len(unknown) if self.ledger.budget else 0.0,
             rows_per_unit=self.table.schema.unit.rows,
             ledger=self.ledger,
             secret=self.secret,

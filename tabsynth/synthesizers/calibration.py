@@ -23,7 +23,6 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Progress
 
-STATISTICS = ("mean", "deviation", "missing")
 SHARE_OF = "share of "
 KEPT = 0.25  # of a round's particles: those that the next ones are drawn around
 WIDEN = 2.0  # times the variance of those that were kept (Beaumont et al. 2009)

@@ -15,7 +15,7 @@ from tabsynth.privacy import discovery
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.events import DiscreteGaussianDpEvent
-from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.ledger import DISCOVERY_DELTA_SHARE, Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.replay import RepeatedSecret, recording, replaying
 from tabsynth.schema import DAY, OTHER, Column, Schema
@@ -136,7 +136,7 @@ def test_the_deltas_of_categories_add_up_to_their_share() -> None:
     columns = tuple(Column(f"c{i}", "categorical") for i in range(3))
     table = read(pd.DataFrame({column.name: ["a", "b"] * 500 for column in columns}), Schema(columns))
     _, ledger = _discover(table, Budget(2.0, 1e-5), share=0.5)
-    assert sum(charge.delta for charge in ledger.charges) == pytest.approx(discovery.DELTA_SHARE * 1e-5)
+    assert sum(charge.delta for charge in ledger.charges) == pytest.approx(DISCOVERY_DELTA_SHARE * 1e-5)
 
 
 # --- paying before looking ----------------------------------------------------------------------------------------
