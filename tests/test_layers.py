@@ -153,7 +153,7 @@ PLANTED = {
     "up, two dots": ("metrics/tail.py", "from ..policy import Check", "metrics (layer 6) imports up: policy"),
     "sideways": ("metrics/tail.py", "from tabsynth.synthesizers import base", "imports sideways: synthesizers"),
     "sideways, in a class": ("datasets.py", "class A:\n    from tabsynth.table import read", "imports sideways: table"),
-    "opacus elsewhere": ("training.py", "import opacus", "opacus is imported outside privacy/"),
+    "opacus elsewhere": ("intake.py", "import opacus", "opacus is imported outside privacy/"),
     "opendp elsewhere": (
         "metrics/a.py",
         "def f():\n    from opendp.mod import x",

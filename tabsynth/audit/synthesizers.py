@@ -17,7 +17,8 @@ from tabsynth.audit.attacks import Sight
 from tabsynth.audit.bounds import check_confidence
 from tabsynth.audit.canaries import Canaries, make_canaries, own_canaries
 from tabsynth.audit.claim import Claim
-from tabsynth.audit.one_run import GRADIENTS, Plan, Trial, pooled
+from tabsynth.audit.gradients import GRADIENTS
+from tabsynth.audit.one_run import Plan, Trial, pooled
 from tabsynth.audit.result import AuditResult, Worlds, judge_many_runs, judge_one_run
 from tabsynth.audit.store import Store
 from tabsynth.errors import InputError

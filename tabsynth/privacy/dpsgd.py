@@ -5,9 +5,9 @@ and hands the sum to `DPSGD.step`, which adds Gaussian noise once and divides by
 is charged at construction: an interrupted fit has paid for everything it could have run. At the end `finish` compares
 what ran with what was charged.
 
-What Opacus does: the optimizer around the optimizer, and ghost clipping for who asks for it. What it does not do here: its noise (torch's
-CPU generator keeps 32 bits of a seed), its normaliser (it divides by a number computed from the private row count) and
-its accountant.
+What Opacus does: the optimizer around the optimizer, and ghost clipping for who asks for it. What it does not do here:
+its noise (torch's CPU generator keeps 32 bits of a seed), its normaliser (it divides by a number computed from the
+private row count) and its accountant.
 
 What remains open about floating point. The clipped sum is added up in float32, so taking one unit away changes it by
 that unit's clipped gradient and a rounding error of about 1e-7 of the sum, a part of `max_grad_norm` that the noise

@@ -12,7 +12,8 @@ from tabsynth.audit import attacks
 from tabsynth.audit import synthesizers as module
 from tabsynth.audit.attacks import Sight, score_canaries
 from tabsynth.audit.canaries import make_canaries
-from tabsynth.audit.one_run import GRADIENTS, Plan, pooled
+from tabsynth.audit.gradients import GRADIENTS
+from tabsynth.audit.one_run import Plan, pooled
 from tabsynth.audit.store import Store
 from tabsynth.audit.synthesizers import audit_synthesizer
 from tabsynth.encoding.encoder import Encoder
