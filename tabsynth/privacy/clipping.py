@@ -27,7 +27,8 @@ def clip_factors(squared_norms: Tensor, max_grad_norm: float, owner: Tensor | No
     unit share the factor max_grad_norm / (sum of their norms): by the triangle inequality the norm of the unit's whole
     gradient is then at most `max_grad_norm`. For units of one row it is the usual clipping.
 
-    A closed form that adds terms of opposite sign loses digits: compute such `squared_norms` in float64.
+    A closed form that adds terms of opposite sign loses digits: compute such `squared_norms` in float64, or add
+    `rounding`.
 
     Formal guarantee: multiplied by these factors, a unit's gradient has norm at most `max_grad_norm`, and depends on no
     other unit.
@@ -41,6 +42,20 @@ def clip_factors(squared_norms: Tensor, max_grad_norm: float, owner: Tensor | No
         norms = norms.new_zeros(int(owner.max()) + 1).index_add(0, owner, norms)[owner]
     factors = (max_grad_norm / (norms * (1 + SLACK))).clamp(max=1.0)
     return torch.where(finite, factors, 0.0)
+
+
+def rounding(lengths: Tensor, terms: int, dtype: torch.dtype) -> Tensor:
+    """Return what `dtype` may have lost of squared norms that are sums of products between parts, shape (rows,).
+
+    `lengths` (rows,) bounds the sum of the lengths of a row's parts and `terms` counts the summands: an inner product
+    of n terms errs by at most n u of the product of both lengths, with u the unit roundoff, 2**-24 for float32 (Higham
+    2002, section 3.1). Where long parts nearly cancel, that is more than the norm itself: with it added, the bound of
+    `clip_factors` holds for them too.
+
+    >>> rounding(torch.tensor([1000.0]), terms=16, dtype=torch.float32)
+    tensor([0.9537])
+    """
+    return terms * torch.finfo(dtype).eps / 2 * lengths.square()
 
 
 def masked(per_row: Tensor, factors: Tensor) -> Tensor:

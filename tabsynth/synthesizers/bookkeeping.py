@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from tabsynth.privacy.clipping import chunks, clip_factors, masked
+from tabsynth.privacy.clipping import chunks, clip_factors, masked, rounding
 
 
 class Tape:
@@ -78,7 +78,7 @@ def _squares(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Tensor:
     """Return the squared norm of each row's gradient of a layer's parameters, shape (rows,).
 
     With steps s and t a linear layer's row gradient is sum_t b_t (a_t, 1)^T, whose squared norm is the sum over s, t of
-    (a_s . a_t + 1)(b_s . b_t).
+    (a_s . a_t + 1)(b_s . b_t): terms that may cancel, and what float32 may lose of them is added.
     """
     if isinstance(layer, nn.EmbeddingBag):
         return gradient.square().sum(1) * inputs.shape[1]
@@ -86,7 +86,10 @@ def _squares(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Tensor:
         return gradient.square().sum((1, 2))
     if inputs.dim() == 2:
         return gradient.square().sum(1) * (inputs.square().sum(1) + 1)
-    return ((inputs @ inputs.transpose(1, 2) + 1) * (gradient @ gradient.transpose(1, 2))).sum((1, 2))
+    products = ((inputs @ inputs.transpose(1, 2) + 1) * (gradient @ gradient.transpose(1, 2))).sum((1, 2))
+    lengths = ((inputs.square().sum(2) + 1) * gradient.square().sum(2)).sqrt().sum(1)
+    terms = inputs.shape[2] + gradient.shape[2] + inputs.shape[1] ** 2
+    return products + rounding(lengths, terms, products.dtype)
 
 
 def _add(totals: dict[int, Tensor], layer: nn.Module, inputs: Tensor, gradient: Tensor, factors: Tensor) -> None:

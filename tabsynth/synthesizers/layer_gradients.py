@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tabsynth.errors import ConformanceError, ModelError
-from tabsynth.privacy.clipping import check_clipped_sum, chunks, clip_factors, masked
+from tabsynth.privacy.clipping import check_clipped_sum, chunks, clip_factors, masked, rounding
 
 MOST_WHOLE = 2.0  # numbers of a row's gradient, to those of the products between all places
 Losses = Callable[..., Tensor]  # inputs, each with one entry a row -> one loss a row
@@ -39,6 +39,11 @@ class Outer:
     left: Tensor
     right: Tensor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the products are computed in."""
+        return self.right.dtype
+
     def inner(self, other: Outer | Whole) -> Tensor:
         """Return the inner product of both gradients of every row, shape (rows,)."""
         if isinstance(other, Outer):
@@ -49,6 +54,16 @@ class Outer:
         else:
             seen = self.left @ other.each
         return (seen * self.right).sum((1, 2), dtype=torch.float64)
+
+    def length(self) -> Tensor:
+        """Return the most that the places' products come to in length, shape (rows,)."""
+        right = self.right.norm(dim=2)
+        return (right if self.left.dim() == 2 else right * self.left.norm(dim=2)).sum(1, dtype=torch.float64)
+
+    @property
+    def terms(self) -> int:
+        """How many summands a product between places has."""
+        return self.right.shape[2] + (1 if self.left.dim() == 2 else self.left.shape[2])
 
     def add(self, total: Tensor, factors: Tensor) -> None:
         """Add the rows' gradients, each times its factor, to `total`."""
@@ -65,11 +80,25 @@ class Whole:
 
     each: Tensor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the products are computed in."""
+        return self.each.dtype
+
     def inner(self, other: Outer | Whole) -> Tensor:
         """Return the inner product of both gradients of every row, shape (rows,)."""
         if isinstance(other, Outer):
             return other.inner(self)
         return (self.each * other.each).flatten(1).sum(1, dtype=torch.float64)
+
+    def length(self) -> Tensor:
+        """Return the length of each row's gradient, shape (rows,)."""
+        return self.each.flatten(1).norm(dim=1).double()
+
+    @property
+    def terms(self) -> int:
+        """One: products of numbers are added up in float64."""
+        return 1
 
     def add(self, total: Tensor, factors: Tensor) -> None:
         """Add the rows' gradients, each times its factor, to `total`."""
@@ -159,9 +188,11 @@ def _plain(losses: Losses, inputs: Sequence[Tensor], parameters: Sequence[nn.Par
 
 
 def _squares(rows: dict[int, list[Outer | Whole]], count: int, device: torch.device) -> Tensor:
-    """Return the squared norm of each row's whole gradient, shape (rows,), in float64."""
+    """Return the squared norm of each row's whole gradient, shape (rows,), with what float32 may lose of it."""
     total = torch.zeros(count, dtype=torch.float64, device=device)
     for parts in rows.values():
+        lengths = torch.stack([part.length() for part in parts]).sum(0)
+        total += rounding(lengths, sum(part.terms for part in parts), parts[0].dtype)
         for place, one in enumerate(parts):
             total += one.inner(one)
             for other in parts[:place]:

@@ -10,6 +10,8 @@ from torch.func import functional_call, grad, vmap
 
 from tabsynth.errors import ConformanceError
 from tabsynth.privacy.clipping import SLACK, GhostClipping, check_clipped_sum, chunks, clip_factors, masked
+from tabsynth.synthesizers import bookkeeping, layer_gradients
+from tabsynth.synthesizers.layer_gradients import Outer
 
 
 class Reader(nn.Module):
@@ -205,3 +207,20 @@ def test_chunks_never_split_a_unit():
     assert cuts == [(0, 3), (3, 6), (6, 7)]
     assert all(owner[a[1] - 1] != owner[b[0]] for a, b in pairwise(cuts))
     assert list(chunks(0, 2, None)) == []
+
+
+@pytest.mark.parametrize("form", ["book-keeping", "language models"])
+def test_parts_that_nearly_cancel_stay_within_the_bound(form):
+    """Of two places whose products all but cancel float32 loses more than what is left of them."""
+    rng = torch.Generator().manual_seed(0)
+    given = (100 * torch.randn(50, 1, 64, generator=rng)).expand(-1, 2, -1).contiguous()
+    push = 100 * torch.randn(50, 1, 48, generator=rng)
+    gradient = torch.cat([push, -push * (1 + 1e-4)], 1)
+    exact = (given.double().transpose(1, 2) @ gradient.double()).flatten(1).norm(dim=1)
+    if form == "book-keeping":
+        squares = bookkeeping._squares(nn.Linear(64, 48), given, gradient)
+        exact = (exact.square() + gradient.double().sum(1).square().sum(1)).sqrt()
+    else:
+        squares = layer_gradients._squares({0: [Outer(given, gradient)]}, 50, torch.device("cpu"))
+    bound = 0.1 * float(exact.median())
+    assert float((clip_factors(squares, bound) * exact).max()) <= bound
