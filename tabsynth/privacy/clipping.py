@@ -55,7 +55,8 @@ def rounding(lengths: Tensor, terms: int, dtype: torch.dtype) -> Tensor:
     >>> rounding(torch.tensor([1000.0]), terms=16, dtype=torch.float32)
     tensor([0.9537])
     """
-    return terms * torch.finfo(dtype).eps / 2 * lengths.square()
+    roundoff = torch.finfo(dtype).eps / 2
+    return lengths.square() * (terms * roundoff)
 
 
 def masked(per_row: Tensor, factors: Tensor) -> Tensor:

@@ -57,8 +57,10 @@ class Outer:
 
     def length(self) -> Tensor:
         """Return the most that the places' products come to in length, shape (rows,)."""
-        right = self.right.norm(dim=2)
-        return (right if self.left.dim() == 2 else right * self.left.norm(dim=2)).sum(1, dtype=torch.float64)
+        lengths: Tensor = self.right.norm(dim=2)
+        if self.left.dim() == 3:
+            lengths = lengths * self.left.norm(dim=2)
+        return lengths.sum(1, dtype=torch.float64)
 
     @property
     def terms(self) -> int:
@@ -93,7 +95,8 @@ class Whole:
 
     def length(self) -> Tensor:
         """Return the length of each row's gradient, shape (rows,)."""
-        return self.each.flatten(1).norm(dim=1).double()
+        lengths: Tensor = self.each.flatten(1).norm(dim=1)
+        return lengths.double()
 
     @property
     def terms(self) -> int:
