@@ -146,7 +146,8 @@ class _Measure:
             secret=self.secret,
             why=f"categories of {column.name!r}",
         )
-        return (*sorted(map(str, found)), *([OTHER] if self._sigma("categories") or not found else []))
+        named = sorted({str(value) for value in found} - {OTHER})  # which may also stand in the table
+        return (*named, *([OTHER] if self._sigma("categories") or len(named) < len(found) or not found else []))
 
     def _bounds(self, column: Column) -> tuple[float, float]:
         """Return bounds that hold nearly all values: the outermost cells of a coarse grid that beat their noise."""

@@ -44,7 +44,7 @@ def _release() -> dict[str, Any]:
         {
             "id": {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"},
             "title": TEXT,
-            "created": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"},
+            "created": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"},
             "rows": {"type": "integer", "minimum": 1},
             "columns": {"type": "array", "items": TEXT, "minItems": 1},
             "synthetic": {"const": True},

@@ -49,7 +49,7 @@ def provenance(
         "release": {
             "id": str(uuid4()),
             "title": title,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": datetime.now(UTC).date().isoformat(),  # the hour would tell how long the fit took
             "rows": rows,
             "columns": list(columns),
             "synthetic": True,

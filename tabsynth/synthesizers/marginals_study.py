@@ -192,8 +192,8 @@ class Study:
     def _scores(self, queries: Sequence[Query], expected: dict[Clique, Floats], noise: float, taste: Taste) -> Floats:
         """Return every query's score: private, moved by at most `rows_per_unit` by one unit.
 
-        A unit's row changes one count of each query by one, and a score by at most that times the bonus; the bonus is
-        divided out, so that no score moves by more.
+        A unit's row changes one count of each query by one, and a score by at most that times the larger of the bonus
+        and 1; this is divided out, so that no score moves by more.
         """
         scores = np.empty(len(queries))
         for place, query in enumerate(queries):
@@ -205,7 +205,7 @@ class Study:
             there, model = (grouped(table.sum(axis=over), groups) for table in (self.counted[scope], expected[scope]))
             bonus = taste.target_bonus if taste.target in query.columns else 1.0
             repaired = bonus * np.abs(there - model).sum()
-            scores[place] = (repaired - MEAN_ABSOLUTE * np.sqrt(noise**2 + model).sum()) / taste.target_bonus
+            scores[place] = (repaired - MEAN_ABSOLUTE * np.sqrt(noise**2 + model).sum()) / max(taste.target_bonus, 1.0)
         return scores
 
     def _count(self, query: Query) -> NDArray[np.int64]:

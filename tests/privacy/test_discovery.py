@@ -207,6 +207,12 @@ def test_a_column_without_one_value_and_no_budget_is_missing_for_good(kind: str)
 
 
 @pytest.mark.parametrize("budget", [RICH, None], ids=["private", "not private"])
+def test_a_value_with_the_name_of_the_rest_is_among_the_rest(budget: Budget | None) -> None:
+    found = _one([OTHER, "a"] * 300, "categorical", budget)
+    assert found.categories == ("a", OTHER)
+
+
+@pytest.mark.parametrize("budget", [RICH, None], ids=["private", "not private"])
 def test_all_missing_categories_are_the_rest_alone(budget: Budget | None) -> None:
     assert _one([None] * 500, "categorical", budget).categories == (OTHER,)
 

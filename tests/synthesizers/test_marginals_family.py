@@ -1,5 +1,7 @@
 """`marginals`: what it costs, what it learns, what it refuses. The promises of every family are in test_conformance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ from tabsynth.synthesizers import model
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_study import Query, Study, Taste
 from tabsynth.table import read
-from tabsynth.testing import sealed
+from tabsynth.testing import neighbour_replay, sealed
 
 COLUMNS = (
     Column("ill", "boolean", roles=("target",)),
@@ -241,3 +243,12 @@ def test_selection_is_charged_before_rows_are_counted():
     with pytest.raises(ValueError, match="closed"):
         study.choose(uniform((2, 2, 2)), 1, epsilon=0.1, share=0.5, taste=Taste(None, 1.0, 100), forest=True)
     assert study.counted == {}
+
+
+@pytest.mark.parametrize("bonus", [0.5, 1.5])
+def test_no_bonus_lets_a_row_move_a_score_further_than_is_charged(bonus):
+    columns = tuple(Column(name, "categorical", categories=tuple("abc")) for name in "wxyz")
+    frame = pd.DataFrame(np.random.default_rng(0).choice(list("abc"), (400, 4)), columns=list("wxyz"))
+    for roles in ((), ("target",)):
+        schema = Schema((replace(columns[0], roles=roles), *columns[1:]), rows=400)
+        neighbour_replay(Marginals(target_bonus=bonus, iterations=50, steps=20), read(frame, schema))
