@@ -15,12 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.canonical import code_places, from_axis, to_axis, with_codes
-from tabsynth.encoding.warping import warp_of
+from tabsynth.encoding.warping import NARROW, warp_of
 from tabsynth.errors import SchemaError
 from tabsynth.schema import OTHER, Column
 
-# A bin narrower than this share of the column's span stands for one value, a spike.
-NARROW = 1e-6
 TEXT_HINT = "only the synthesizer 'text' writes it"
 LAST_PLACE = np.nextafter(np.float32(1), np.float32(0))
 

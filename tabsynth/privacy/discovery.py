@@ -215,11 +215,11 @@ class _Measure:
                 break
             counts, scale = self._histogram(column, "split", partial(self._cells, column, finer, low))
             cells = grid.refine(cells, finer, counts, scale**2)
-        edges = grid.quantile_bins(cells, ANCHORS)
+        edges = grid.halved_tails(grid.quantile_bins(cells, ANCHORS), cells.edges)
         counts, scale = self._histogram(column, "anchors", lambda: self._cells(column, edges, low))
         anchors = grid.Grid(edges, counts, np.full(len(counts), scale**2))
         cells = grid.refine(anchors, cells.edges, cells.counts, float(cells.variances.mean()))
-        return tuple(float(edge) for edge in grid.quantile_bins(cells, bins))
+        return tuple(map(float, grid.cut_tails(grid.quantile_bins(cells, bins), anchors, bins)))
 
     def _one_each(self, column: Column, bins: int, low: float, top: float) -> tuple[float, ...]:
         """Return a bin for every value and for every gap, of a column of few values that lie apart; else none.

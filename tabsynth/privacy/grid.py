@@ -17,6 +17,9 @@ CELLS = 256  # of the first grid, even ones
 CROWDED = 96  # and others that crowd at its lower end
 FANOUT = 32  # parts that a heavy cell is split into
 FINEST = 1e-7  # share of the span below which a cell without a step is not split
+TAIL = 2.0  # widths of the bin before it, from which on an outermost bin is a tail
+FAR = 0.1  # of an even bin's mass: what a part of a tail holds at least
+HALVINGS = 10  # of an outermost bin, to count what lies far out
 LEAST = 0.25  # of an even bin's mass: what a bin holds at least, however much of the mass is in spikes
 
 
@@ -81,12 +84,59 @@ def quantile_bins(grid: Grid, bins: int) -> NDArray[np.float64]:
     own = mass >= 1.0 / bins
     rest = np.where(own, 0.0, mass)
     quantum = max(rest.sum(), LEAST) / bins
-    crossed = np.diff(np.floor(np.cumsum(rest) / quantum + 1e-9), prepend=0.0) > 0
+    filled = np.floor(np.cumsum(rest) / quantum + 1e-9)
+    filled = np.minimum(filled, np.ceil(rest.sum() / quantum - 0.5) - 1)  # the last bin goes to the end
+    crossed = np.diff(filled, prepend=0.0) > 0
     cut = np.zeros(len(grid.edges), bool)
     cut[[0, -1]] = True
     cut[1:] |= crossed | own
     cut[:-1] |= own
     return grid.edges[cut]
+
+
+def halved_tails(edges: NDArray[np.float64], finer: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return bins whose outermost ones are cut, at edges of `finer`, at a half, a quarter, ... of their width.
+
+    What a tail holds far out is the sum of many cells that are nearly empty, and of all their noise. Counted in bins
+    that grow with the distance, it has the noise of one.
+
+    >>> halved_tails(np.array([0.0, 1.0, 65.0]), np.arange(66.0))
+    array([ 0.,  1.,  2.,  3.,  5.,  9., 17., 33., 65.])
+    """
+    parts = 0.5 ** np.arange(1, HALVINGS + 1)
+    marks = np.concatenate([edges[-2] + (edges[-1] - edges[-2]) * parts, edges[1] - (edges[1] - edges[0]) * parts])
+    places = np.clip(np.searchsorted(finer, marks), 0, len(finer) - 1)
+    return np.unique(np.concatenate([edges, finer[places]]))
+
+
+def cut_tails(edges: NDArray[np.float64], tails: Grid, bins: int) -> NDArray[np.float64]:
+    """Return bins whose outermost ones, where they are tails, are cut at edges of `tails` that hold more than noise.
+
+    A tail is an outermost bin far wider than the one before it. Between two cuts, and outside of the last one, lies
+    more than four standard deviations of a count, and more than FAR of an even bin's mass.
+
+    >>> tails = Grid(np.array([0.0, 10, 20, 40, 80]), np.array([90.0, 12, 8, 2]), np.zeros(4))
+    >>> cut_tails(np.array([0.0, 5, 10, 80]), tails, bins=4)
+    array([ 0.,  5., 10., 20., 80.])
+    """
+    least = max(FAR * tails.counts.sum() / bins, 4 * float(np.sqrt(tails.variances.mean())))
+    widths, found = np.diff(edges), list(edges)
+    if len(widths) > 1 and widths[-1] > TAIL * widths[-2]:
+        found += [mark for mark in _cuts(tails.counts[::-1], tails.edges[-2::-1], least) if mark > edges[-2]]
+    if len(widths) > 1 and widths[0] > TAIL * widths[1]:
+        found += [mark for mark in _cuts(tails.counts, tails.edges[1:], least) if mark < edges[1]]
+    return np.unique(found)
+
+
+def _cuts(counts: NDArray[np.float64], marks: NDArray[np.float64], least: float) -> list[float]:
+    """Return the marks, the outermost first, behind which more than `least` lies since the one before."""
+    found, held = [], 0.0
+    for count, mark in zip(counts, marks, strict=True):
+        held += count
+        if held > least:
+            found.append(float(mark))
+            held = 0.0
+    return found
 
 
 def count_cells(axis: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -117,7 +117,7 @@ def test_bounds_that_are_declared_leave_bins_to_pay_for() -> None:
     bins = np.asarray(known.schema["age"].bins)
     shares = np.histogram(table.private["age"].to_numpy(float), bins)[0] / 3000
     assert (bins[0], bins[-1]) == (0, 128)
-    assert 7 <= len(shares) <= 10
+    assert 7 <= len(shares) <= 10 + 4  # of both tails, far from 0 and from 127
     assert shares.max() < 0.2
 
 
