@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabsynth.canonical import from_axis, in_zone, to_axis, with_codes
+from tabsynth.cells import text_of
 from tabsynth.columns.times import UNITS, is_number, seconds_of
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable
@@ -23,6 +24,7 @@ from tabsynth.schema import Column, Kind
 __all__ = ["convert", "from_axis", "to_axis"]
 
 NO_SIGN = r"[\x00-\x09\x0b-\x1f\x7f-\x9f\pZ]"  # controls and spaces of any width, but for the line feed
+ALONE = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_null)  # Arrow writes each alone
 LONGEST = 2.0**53 / 1e6  # seconds that are exact to the microsecond
 TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
@@ -163,8 +165,10 @@ CONVERT: dict[Kind, Callable[[pa.ChunkedArray, Column, tuple[str, ...]], pd.Seri
 
 
 def _numbers(values: pa.ChunkedArray, missing: tuple[str, ...]) -> NDArray[np.float64]:
-    """Return finite float64 values, NaN where missing."""
-    if pa.types.is_decimal(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+    """Return finite float64 values, NaN where missing; there is one zero."""
+    if pa.types.is_decimal(values.type):  # by way of text: Arrow's own way rounds by the scale of the whole column
+        values = values.cast(pa.string())
+    if pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
         numbers = values.cast(pa.float64(), safe=False).to_numpy()
     elif pa.types.is_floating(values.type):
         numbers = values.to_numpy().astype(np.float64)
@@ -175,21 +179,22 @@ def _numbers(values: pa.ChunkedArray, missing: tuple[str, ...]) -> NDArray[np.fl
             raise _BrokenRule("a value is not a number") from None
     if np.isinf(numbers).any():
         raise _BrokenRule("a value is infinite")
-    return np.asarray(numbers)
+    return np.asarray(numbers) + 0.0
 
 
 def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return values as trimmed text; whole floats lose their '.0', as they had none before a column held a gap."""
+    """Return values as trimmed text, each by itself: no row changes how another one is read."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if pa.types.is_floating(values.type) and pc.all(pc.less(pc.abs(values), 2.0**53)).as_py():
-        whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
-        values = values.cast(pa.int64()) if whole else values
     if pa.types.is_duration(values.type):
         raise _BrokenRule("a value is a duration; declare the kind duration")
-    if pa.types.is_boolean(values.type):
-        return pc.if_else(values, "True", "False")
-    return pc.utf8_trim_whitespace(values.cast(pa.string()))
+    if any(alone(values.type) for alone in ALONE):
+        return pc.utf8_trim_whitespace(values.cast(pa.string()))
+    if pa.types.is_floating(values.type):
+        values = values.cast(pa.float64())
+    encoded = values.combine_chunks().dictionary_encode()
+    texts = pa.array([text_of(value) for value in encoded.dictionary.to_pylist()], pa.string())
+    return pa.chunked_array([pc.utf8_trim_whitespace(texts.take(encoded.indices))])
 
 
 def _without_missing(text: pa.ChunkedArray, missing: tuple[str, ...]) -> pa.ChunkedArray:

@@ -6,24 +6,38 @@ promises that a file which cannot be read is refused with its name and the rule,
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
+from tabsynth.cells import text_of
 from tabsynth.errors import InputError, TableError
 
 CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 CHUNK = 250_000  # rows that are held at once, about, while a table is read
 BLOCK = 2**24  # bytes of a CSV file that become one batch
+
+
+# of objects, a subclass before its parents; numbers are one, as equal ones have the same text in every type
+SORTS: tuple[type | tuple[type, ...], ...] = (
+    (bool, np.bool_),
+    (datetime.timedelta, np.timedelta64),
+    (int, float, Decimal, np.number),
+    datetime.datetime,
+    datetime.date,
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -187,18 +201,26 @@ def _from_frame(frame: pd.DataFrame) -> pa.Table:
 
 
 def _from_series(series: pd.Series) -> pa.Array:
+    """Return a column as Arrow's, or each value's own text where Arrow would settle one type by looking at all rows."""
+    named = series.cat.categories if isinstance(series.dtype, pd.CategoricalDtype) else series
+    periods = isinstance(series.dtype, pd.PeriodDtype | pd.IntervalDtype)  # in Arrow mere numbers
+    if not periods and (named.dtype != object or len(_sorts(named.dropna())) < 2):
+        with suppress(pa.ArrowException, UnicodeEncodeError, OverflowError):
+            return pa.array(series, from_pandas=True)
     try:
-        return pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError, OverflowError):
-        text = [None if missing else str(value) for value, missing in zip(series, series.isna(), strict=True)]
-        return _text_array(text, str(series.name))
-
-
-def _text_array(text: list[str | None], name: str) -> pa.Array:
-    try:
+        text = [None if gone else text_of(value) for value, gone in zip(series, series.isna(), strict=True)]
         return pa.array(text, pa.string())
-    except UnicodeEncodeError:
-        raise TableError(f"table: column {name!r}: a value is not text that UTF-8 can write.") from None
+    except UnicodeError:
+        raise TableError(f"table: column {str(series.name)!r}: a value is not text that UTF-8 can write.") from None
+
+
+def _sorts(values: pd.Series | pd.Index) -> set[object]:
+    """Return which sorts of objects there are; one alone is what Arrow reads without changing any."""
+    found = set(map(type, values))
+    sorts: set[object] = {next((sort for sort in SORTS if issubclass(one, sort)), one) for one in found}
+    if datetime.datetime in sorts:  # those with a zone and those without
+        sorts = sorts - {datetime.datetime} | {getattr(value, "tzinfo", None) is None for value in values}
+    return sorts
 
 
 def check_names(label: str, names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from functools import cached_property
@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from tabsynth.cells import EXACT, text_of
 from tabsynth.errors import InputError, TableError, TabsynthError
 from tabsynth.files import check_names
 from tabsynth.sources.address import Address
@@ -74,7 +75,8 @@ class Sql(Source):
     """A table or a query of any database that SQLAlchemy has a driver for.
 
     Rows come as Python values. Neither a query nor every database promises their types, so all rows are read once to
-    find a type for each column: whole numbers, numbers, booleans, dates, moments, and text for any mixture.
+    find a type for each column: whole numbers, numbers, booleans, dates, moments, and text for any mixture. Whichever
+    it is, each value reads as it would in any other of them.
     """
 
     def __init__(self, address: Address) -> None:
@@ -99,7 +101,7 @@ class Sql(Source):
         found: list[set[type]] = [set() for _ in self._names]
         for rows in self._rows():
             for types, values in zip(found, zip(*rows, strict=True), strict=True):
-                types.update(map(type, values))
+                types.update(_types(values))
         return pa.schema([(name, _arrow_type(types)) for name, types in zip(self._names, found, strict=True)])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -112,9 +114,10 @@ class Sql(Source):
 
     def _column(self, field: pa.Field, values: Sequence[Any]) -> pa.Array:
         """Return Python values as a column; the table may have changed since its types were found."""
-        make = MAKE.get(field.type)
+        make = text_of if field.type == pa.string() else float if field.type == pa.float64() else None
         try:
-            made = values if make is None else [None if value is None else make(value) for value in values]
+            plain = [value if type(value) in SAME else _plain(value) for value in values]
+            made = plain if make is None else [None if value is None else make(value) for value in plain]
             return pa.array(made, field.type)
         except (pa.ArrowException, TypeError, ValueError, ArithmeticError):
             raise TableError(f"{self.label}: column {field.name!r} changed its type while it was read.") from None
@@ -194,13 +197,18 @@ def telling(label: str, rule: str) -> Iterator[None]:
         raise TableError(f"{label}: {rule} ({type(error).__name__}).") from None
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+class _Large:
+    """Stands for whole numbers that a float cannot hold to the last digit."""
+
+
+class _Huge:
+    """Stands for whole numbers that no column of them can hold."""
 
 
 TYPES: dict[type, pa.DataType] = {
     bool: pa.bool_(),
     int: pa.int64(),
+    _Large: pa.int64(),
     float: pa.float64(),
     Decimal: pa.float64(),
     str: pa.string(),
@@ -208,17 +216,35 @@ TYPES: dict[type, pa.DataType] = {
     datetime.datetime: pa.timestamp("us"),
     datetime.timedelta: pa.duration("us"),
 }
-MAKE: dict[pa.DataType, Callable[[Any], Any]] = {pa.string(): _text, pa.float64(): float}
+SAME = {type(None), bool, int, float, str}  # what is read as it comes
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as columns of its own sort hold it, so that a column of mixed sorts holds it alike."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return value.astimezone(datetime.UTC).replace(tzinfo=None)
+    return value
+
+
+def _types(values: Sequence[Any]) -> set[type]:
+    """Return the types of values, whole numbers by how large they are."""
+    found = set(map(type, values))
+    if int in found:
+        largest = max(abs(value) for value in values if type(value) is int)
+        found |= {_Huge} if largest >= 2**63 else {_Large} if largest >= EXACT else set()
+    return found
 
 
 def _arrow_type(found: set[type]) -> pa.DataType:
-    """Return the type that holds values of all these Python types: text when nothing else does.
+    """Return the type that holds values of all these Python types to the last digit: text when nothing else does.
 
     >>> _arrow_type({int, float, type(None)})
     DataType(double)
     """
     kinds = {TYPES.get(one, pa.string()) for one in found - {type(None)}}
-    if kinds == {pa.int64(), pa.float64()}:
+    if kinds == {pa.int64(), pa.float64()} and _Large not in found:
         return pa.float64()
     return kinds.pop() if len(kinds) == 1 else pa.string()
 
