@@ -76,6 +76,10 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
         ["PT1H30M", "NA"],
         Column("a", "duration", bounds=(5400, 5400), decimals=0, format="iso", nullable=True),
     ),
+    "codes that begin like ISO durations": (
+        ["P1", "PT1", "P003872", "P1"],
+        Column("a", "categorical", categories=("P003872", "P1", "PT1")),
+    ),
     "whole minutes with seconds": (
         ["1970-01-01 00:07:00", "1970-01-01 00:08:00"],
         Column("a", "datetime", bounds=(420, 480), format="%Y-%m-%d %H:%M:00"),

@@ -43,6 +43,8 @@ SAME = {
     "short clock": ["1:30", "00:00:05", "-26:10"],
     "iso": ["PT1H30M", "PT5S", "-P1DT2H10M"],
     "long iso": ["PT90M", "P0DT5S", "-PT1570M"],
+    "iso with a comma": ["PT1,5H", "+PT5S", "-P1DT2,0H10M"],
+    "units": ["1 h 30 min", "5 s", "-26h10m"],
     "pandas": ["0 days 01:30:00", "0 days 00:00:05", "-2 days +21:50:00"],
     "timedeltas": pd.to_timedelta([5400, 5, -94_200], unit="s"),
 }
@@ -53,6 +55,16 @@ def test_every_way_to_write_a_duration_is_read(values):
     series = read(pd.DataFrame({"a": values}), only(Column("a", "duration"))).private["a"]
     assert series.dtype == "timedelta64[us]"
     assert series.dt.total_seconds().tolist() == [5400, 5, -94_200]
+
+
+@pytest.mark.parametrize(
+    "text", ["P1", "PT1", "PM2", "P003872", "P", "PT", "P1DT", "P1.5", "1 2 3", "1,5 h", "nat", "x1"]
+)
+def test_what_only_looks_like_a_duration_is_none(text):
+    with pytest.raises(ValueError, match=r"."):
+        seconds_of(text, None)
+    with pytest.raises(TableError, match="a value is no duration"):
+        read(pd.DataFrame({"a": ["1:30:00", text if text != "nat" else "NAT"]}), only(Column("a", "duration")))
 
 
 @pytest.mark.parametrize(("unit", "seconds"), [("ms", 1.5e-3), ("s", 1.5), ("min", 90), ("h", 5400), ("d", 129_600)])

@@ -20,9 +20,13 @@ HOUR, DAY, WEEK = 3600.0, 86_400.0, 604_800.0  # seconds
 MONDAY = -3 * DAY  # 1970 began on a Thursday
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_PART = r"\d+(?:[.,]\d+)?"
 _ISO = re.compile(  # without years and months, which have no fixed length
-    r"([+-]?)P(?=.)(?:(?P<w>[\d.]+)W)?(?:(?P<d>[\d.]+)D)?"
-    r"(?:T(?=.)(?:(?P<h>[\d.]+)H)?(?:(?P<min>[\d.]+)M)?(?:(?P<s>[\d.]+(?:e[+-]\d+)?)S)?)?"
+    rf"([+-]?)P(?=.)(?:(?P<w>{_PART})W)?(?:(?P<d>{_PART})D)?"
+    rf"(?:T(?=.)(?:(?P<h>{_PART})H)?(?:(?P<min>{_PART})M)?(?:(?P<s>{_PART}(?:e[+-]\d+)?)S)?)?"
+)
+_WORDED = re.compile(  # what pandas may read: left to itself it takes P1 for nothing and 1,5 h for 15 hours
+    r"\s*[+-]?\s*(?=\d)(?:\d+(?:\.\d+)?\s*[a-zA-Zµ]+(?:,\s|\s)*)*(?:[+-]?\d+:\d\d(?::\d\d(?:\.\d+)?)?)?\s*"
 )
 _NO_SECONDS = re.compile(r"\s*([+-]?\d+:\d\d)\s*")
 
@@ -42,9 +46,11 @@ def seconds_of(value: Any, unit: str | None) -> float:
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         if iso := _ISO.fullmatch(value.strip()):
             widths = {name: width for name, width in UNITS.items() if name != "ms"} | {"w": WEEK}
-            parts = [float(iso[name]) * width for name, width in widths.items() if iso[name]]
+            parts = [float(iso[name].replace(",", ".")) * width for name, width in widths.items() if iso[name]]
             length = parts[0] if len(parts) == 1 else round(sum(parts), 6)
             return -length if iso[1] == "-" else length
+        if not _WORDED.fullmatch(value):
+            raise ValueError("not a duration")
         short = _NO_SECONDS.fullmatch(value)
         return pd.Timedelta(f"{short[1]}:00" if short else value).as_unit("ns").value // 1000 / 1e6
     return float(value) * UNITS[unit or "s"]

@@ -23,7 +23,7 @@ SECOND = "%Y-%m-%d %H:%M:%S"
 ZONED = tuple(f"%Y-%m-%d{between}{clock}%z" for between in "T " for clock in CLOCKS)
 # with days as pandas, Python and PostgreSQL write them
 CLOCK = r"(-?\d+ days?,? \+?|-)?\d+:\d\d(:\d\d(\.\d+)?)?"
-DURATIONS: dict[str, str] = {"clock": CLOCK, "iso": r"-?P[\dDTHMSW.,]+"}
+DURATIONS: dict[str, str] = {"clock": CLOCK, "iso": r"[+-]?P([\d.,]+[WD])*(T([\d.,]+[HMS])+)?"}
 WHOLE_DAYS = r"-?\d+ days?"
 FEWEST_DAYS = 10  # different numbers of days, and fewer are a choice between options
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
