@@ -24,6 +24,17 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
     "text numbers": (["3", "", "02"], Column("a", "integer", bounds=(2, 3), nullable=True)),
     "tenths": ([0.5, 1.25, 3], Column("a", "float", bounds=(0.5, 3), decimals=2)),
     "many decimals": ([1 / 3, 2 / 3, 0.1], Column("a", "float", bounds=(0.1, 2 / 3))),
+    "tiny numbers": ([1.5e-13, -2.25e-14, 0], Column("a", "float", bounds=(-2.25e-14, 1.5e-13))),
+    "tiny texts": (["1.5e-13", "2e-15"], Column("a", "float", bounds=(2e-15, 1.5e-13))),
+    "a trillion and cents": (
+        [1e12 + 0.83, 1e12, 2e12 + 0.5],
+        Column("a", "float", bounds=(1e12, 2e12 + 0.5), decimals=2),
+    ),
+    "as many digits as there are": (
+        ["1000000000000000.2", "3"],
+        Column("a", "float", bounds=(3, 1e15 + 0.2), decimals=1),
+    ),
+    "a sum that left something behind": ([0.1 + 0.2, 0.5], Column("a", "float", bounds=(0.1 + 0.2, 0.5), decimals=1)),
     "true and false": (["true", "False", "TRUE"], Column("a", "boolean")),
     "booleans": ([True, False, None], Column("a", "boolean", nullable=True)),
     "yes and no": (["yes", "no", "yes"], Column("a", "categorical", categories=("no", "yes"))),

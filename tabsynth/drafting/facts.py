@@ -163,8 +163,12 @@ class _Repeats:
 
 
 def _decimals(axis: NDArray[np.float64]) -> int | None:
-    """Return the fewest decimals that write every value, None when more than MOST_DECIMALS are needed."""
+    """Return the fewest decimals that write every value, None when more than MOST_DECIMALS are needed.
+
+    What arithmetic leaves behind is forgiven, relative to a value and far below its last decimal.
+    """
     for decimals in range(MOST_DECIMALS + 1):
-        if np.allclose(axis, np.round(axis, decimals), rtol=1e-12, atol=1e-12):
+        forgiven = np.minimum(1e-12 * np.abs(axis), 10.0 ** (-decimals - 3))
+        if (np.abs(axis - np.round(axis, decimals)) <= forgiven).all():
             return decimals
     return None
