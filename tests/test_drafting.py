@@ -21,7 +21,14 @@ from tabsynth.table import read
 
 KINDS: dict[str, tuple[list[Any], Column]] = {
     "whole numbers": ([3, 1, 2], Column("a", "integer", bounds=(1, 3))),
-    "text numbers": (["3", "", "02"], Column("a", "integer", bounds=(2, 3), nullable=True)),
+    "text numbers": (["3", "", "2"], Column("a", "integer", bounds=(2, 3), nullable=True)),
+    "leading zeros": (["3", "", "02"], Column("a", "categorical", categories=("02", "3"), nullable=True)),
+    "postcodes": (["01154", "99817", "01154"], Column("a", "categorical", categories=("01154", "99817"))),
+    "zeros that lead nothing": (["0.5", "0", "-0.25", "0e3"], Column("a", "float", bounds=(-0.25, 0.5), decimals=2)),
+    "numbers of cards": (
+        ["12345678901234567", "12345678901234568"] * 2,
+        Column("a", "categorical", categories=("12345678901234567", "12345678901234568")),
+    ),
     "tenths": ([0.5, 1.25, 3], Column("a", "float", bounds=(0.5, 3), decimals=2)),
     "many decimals": ([1 / 3, 2 / 3, 0.1], Column("a", "float", bounds=(0.1, 2 / 3))),
     "tiny numbers": ([1.5e-13, -2.25e-14, 0], Column("a", "float", bounds=(-2.25e-14, 1.5e-13))),
@@ -156,6 +163,7 @@ def _awkward(rows: int = 60) -> pd.DataFrame:
             "no repeat": [f"t{n}" for n in range(rows)],
             "mail": [None, *(f"p{n % 30}@example.org" for n in range(rows - 1))],
             "late stand-in": [*range(rows - 2), 9999, 9999],
+            "late zero": [*map(str, range(rows - 1)), "007"],
             "words": list("abc") * (rows // 3),
             "truth": ["true"] * rows,
         }
@@ -180,6 +188,7 @@ def test_how_a_table_is_cut_into_parts_makes_no_difference(tmp_path: Path, endin
     assert (whole.schema["late repeat"].roles, whole.schema["no repeat"].roles) == ((), ("identifier",))
     assert whole.schema["mail"].roles == ("identifier",)
     assert whole.schema["late stand-in"].codes == (9999,)
+    assert whole.schema["late zero"].kind == "categorical"
     assert whole.schema["late clock"].step == (60.0 if ending == "frame" else whole.schema["late clock"].step)
 
 

@@ -27,6 +27,7 @@ DURATIONS: dict[str, str] = {"clock": CLOCK, "iso": r"[+-]?P([\d.,]+[WD])*(T([\d
 WHOLE_DAYS = r"-?\d+ days?"
 FEWEST_DAYS = 10  # different numbers of days, and fewer are a choice between options
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+NAMES = r"[+-]?0\d+\.?\d*|[+-]?\d{17,}"  # 01154 is no number, nor is what a float cannot hold to the last digit
 MOST_WORDS, NUMBERS_PER_WORD = 3, 10  # different ones, for words among numbers to be codes
 TRUTH_WORDS = {"true", "false"}  # yes/no and 1/0 keep their own spelling
 TRIED_FIRST = 1000  # rows of the first part: a kind that does not fit them is not tried on the rest
@@ -113,7 +114,7 @@ def _of_text(name: str) -> list[Candidate]:
         for form, shape in DURATIONS.items()
     ]
     days = Candidate(column("duration", unit="d"), partial(_all_match, pattern=WHOLE_DAYS), least=FEWEST_DAYS)
-    numbers = [Candidate(column(kind), coded=True) for kind in ("integer", "float")]
+    numbers = [Candidate(column(kind), _are_numbers, coded=True) for kind in ("integer", "float")]
     naive = [*DAYS, *(f"{day}{between}{clock}" for day in DAYS for between in " T" for clock in CLOCKS)]
     moments = [column("datetime", format=form) for form in naive]
     moments += [column("datetime", format=form, timezone="UTC") for form in ZONED]
@@ -165,6 +166,11 @@ def _match(texts: pa.Array, pattern: str) -> pa.Array:
 def _all_match(values: pa.ChunkedArray, pattern: str) -> bool:
     """Whether all texts of a column have a form; those of an empty one have."""
     return _all(_match(_texts(values), pattern))
+
+
+def _are_numbers(values: pa.ChunkedArray) -> bool:
+    """Whether no text of a column is a name in digits, such as a postcode, that would not come back as it was."""
+    return not pc.any(_match(_texts(values), NAMES)).as_py()
 
 
 def _all(truths: pa.Array | pa.ChunkedArray) -> bool:
