@@ -89,7 +89,7 @@ def schema(
     output: Annotated[Path, typer.Option("-o", "--output", help="The schema file to write.")],
     form: Annotated[str, typer.Option("--format", help="yaml, or sdv for the metadata of SDV.")] = "yaml",
     ledger: LedgerPath = None,
-    delimiter: Delimiter = ",",
+    delimiter: Delimiter = None,
     as_json: AsJson = False,
 ) -> None:
     """Draft a schema from a table, every line marked that was read from data."""
@@ -127,7 +127,7 @@ def fit(
     look: Look = False,
     ledger: LedgerPath = None,
     lifetime: Lifetime = None,
-    delimiter: Delimiter = ",",
+    delimiter: Delimiter = None,
     checkpoint: Checkpoint = None,
     seed: Seed = None,
     as_json: AsJson = False,
@@ -184,7 +184,7 @@ def audit(
     epsilon: Epsilon = None,
     delta: Delta = 1e-6,
     ledger: LedgerPath = None,
-    delimiter: Delimiter = ",",
+    delimiter: Delimiter = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -247,7 +247,7 @@ def release(
     shadows: ReleaseShadows = 0,
     ledger: LedgerPath = None,
     lifetime: Lifetime = None,
-    delimiter: Delimiter = ",",
+    delimiter: Delimiter = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:

@@ -42,7 +42,7 @@ def canary(  # noqa: PLR0917  (a command's options are its arguments)
     workers: Annotated[int, typer.Option("--workers", help="Processes that share the runs.")] = 1,
     confidence: Annotated[float, typer.Option("--confidence", help="Of all bounds together.")] = 0.95,
     ledger: LedgerPath = None,
-    delimiter: Delimiter = ",",
+    delimiter: Delimiter = None,
     seed: Annotated[int, typer.Option("--seed", help="Which canaries are made up; coins and noise never are.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -107,7 +107,7 @@ def scan(  # noqa: PLR0917  (a command's options are its arguments)
     train: Annotated[str, typer.Option("--train", help="The rows that the model was fitted to.")],
     schema: Annotated[Path | None, typer.Option("--schema", help="The schema it was fitted with.")] = None,
     ledger: LedgerPath = None,
-    delimiter: Delimiter = ",",
+    delimiter: Delimiter = None,
     as_json: AsJson = False,
 ) -> None:
     """Search a saved model for values of its training table; exit code 3 when one is found that was not paid for."""

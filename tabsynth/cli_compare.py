@@ -59,7 +59,7 @@ def compare(  # noqa: PLR0917  (a command's options are its arguments)
     policy: Policy = None,
     ledger: LedgerPath = None,
     lifetime: Lifetime = None,
-    delimiter: Delimiter = ",",
+    delimiter: Delimiter = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:

@@ -146,7 +146,7 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A table of yours with missing cells.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new file: .csv or .parquet.")],
     ledger: LedgerPath = None,
-    delimiter: Delimiter = ",",
+    delimiter: Delimiter = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -170,7 +170,7 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
     answer(as_json, rows=len(filled), output=str(output))
 
 
-def cells_of(path: Path, delimiter: str = ",") -> pd.DataFrame:
+def cells_of(path: Path, delimiter: str | None = None) -> pd.DataFrame:
     """Read a file as it stands, the cells of CSV as text; raise TableError naming the file and the rule it breaks."""
     from tabsynth.files import read_raw
 

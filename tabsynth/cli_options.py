@@ -42,7 +42,9 @@ Discover = Annotated[bool, typer.Option("--discover", help="Pay for every domain
 Look = Annotated[bool, typer.Option("--look", help="Pay for a look at undeclared texts for personal data.")]
 LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="The table's ledger; unless given TABLE.ledger.")]
 Lifetime = Annotated[float | None, typer.Option("--lifetime", help="Epsilon of all fits together; set once.")]
-Delimiter = Annotated[str, typer.Option("--delimiter", help="Between the fields of a CSV file.")]
+Delimiter = Annotated[
+    str | None, typer.Option("--delimiter", help="Between the fields of a CSV file; unless given , and a tab for .tsv.")
+]
 Policy = Annotated[str | None, typer.Option("--policy", help="A policy file or an installed policy.")]
 CanaryFolder = Annotated[Path | None, typer.Option("--canary", help="A canary audit that must have held: its folder.")]
 Checkpoint = Annotated[
@@ -67,7 +69,7 @@ USES = {
 }
 
 
-def require_readable(*tables: str | Path | None, schema: Path | None = None, delimiter: str = ",") -> None:
+def require_readable(*tables: str | Path | None, schema: Path | None = None, delimiter: str | None = None) -> None:
     """Raise what is wrong with a schema, and with what tables are read from, before a ledger is looked at."""
     from tabsynth.schema_file import read_schema
     from tabsynth.sources import open_source

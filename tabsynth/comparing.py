@@ -52,7 +52,7 @@ def compare_tables(
     title: str = "Comparison",
     schema: Path | None = None,
     target: str | None = None,
-    delimiter: str = ",",
+    delimiter: str | None = None,
     policy: Path | str | None = None,
     seed: int | None = None,
     on_check: Callable[[str, str], None] | None = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ import pyarrow.parquet as pa_parquet
 from tabsynth.cells import text_of
 from tabsynth.errors import InputError, TableError
 
-CSV_ENDINGS = (".csv", ".csv.gz", ".tsv", ".txt")
+TSV_ENDINGS = (".tsv", ".tsv.gz")
+CSV_ENDINGS = (".csv", ".csv.gz", *TSV_ENDINGS, ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 CHUNK = 250_000  # rows that are held at once, about, while a table is read
 BLOCK = 2**24  # bytes of a CSV file that become one batch
+DELIMITERS = {",": ",", ";": ";", "\t": "\\t", "|": "|"}  # the usual ones, and how a command line has them
+NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*")
 
 
 # of objects, a subclass before its parents; numbers are one, as equal ones have the same text in every type
@@ -80,26 +84,33 @@ class Opened:
             yield from self.start()
 
 
-def open_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> Opened:
-    """Open a file or take a frame; raise TableError naming the file and the rule that it breaks."""
+def open_raw(source: Path | str | pd.DataFrame, *, delimiter: str | None = None) -> Opened:
+    r"""Open a file or take a frame; raise TableError naming the file and the rule that it breaks.
+
+    Unless `delimiter` is given, a comma stands between the fields of a CSV file, or a tab where it ends in .tsv; the
+    two signs \t are a tab.
+    """
     if isinstance(source, pd.DataFrame):
         columns = _from_frame(source)
         return Opened("table", tuple(columns.column_names), lambda: iter(columns.to_batches()))
     if not isinstance(source, str | Path):
         raise InputError(f"A table must be a path or a DataFrame; got {type(source).__name__}.")
+    path = Path(source)
+    delimiter = _usual_delimiter(path) if delimiter is None else delimiter.replace("\\t", "\t")
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"':
         raise InputError(f"delimiter must be one ASCII character and no quote or line break; got {delimiter!r}.")
-    path = Path(source)
     label = str(path)
     if path.is_dir():
         raise TableError(f"{label}: is a folder; a CSV or Parquet file was expected.")
     with _refusing(label):
         opened = _open_parquet(path) if is_parquet(path) else _open_csv(path, delimiter)
     check_names(label, opened.names)
+    if not is_parquet(path):
+        _check_header(label, opened.names, delimiter)
     return opened
 
 
-def read_raw(source: Path | str | pd.DataFrame, *, delimiter: str = ",") -> RawTable:
+def read_raw(source: Path | str | pd.DataFrame, *, delimiter: str | None = None) -> RawTable:
     """Read all of a file, or take a frame; raise TableError naming the file and the rule that it breaks."""
     opened = open_raw(source, delimiter=delimiter)
     (whole,) = chunks(opened, rows=None)
@@ -130,12 +141,12 @@ def chunks(source: RawSource, rows: int | None = CHUNK) -> Iterator[RawTable]:
 
 
 def write_frame(frame: pd.DataFrame, path: Path | str) -> None:
-    """Write a frame as Parquet or CSV, by the file's ending; raise InputError for any other ending."""
+    """Write a frame as Parquet, CSV or, for .tsv, with tabs, by the ending; raise InputError for any other ending."""
     path = Path(path)
     if is_parquet(path):
         frame.to_parquet(path, index=False)
     elif path.name.endswith(CSV_ENDINGS):
-        frame.to_csv(path, index=False)
+        frame.to_csv(path, index=False, sep=_usual_delimiter(path))
     else:
         raise InputError(f"{path}: the ending must be one of {', '.join(CSV_ENDINGS + PARQUET_ENDINGS)}.")
 
@@ -149,6 +160,10 @@ def file_digest(path: Path | str) -> bytes:
     """Return the SHA-256 of a file's bytes; private until it is keyed."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def _usual_delimiter(path: Path) -> str:
+    return "\t" if path.name.endswith(TSV_ENDINGS) else ","
 
 
 def _open_parquet(path: Path) -> Opened:
@@ -237,10 +252,25 @@ def check_names(label: str, names: Sequence[str]) -> None:
         first[name] = place
 
 
+def _check_header(label: str, names: Sequence[str], delimiter: str) -> None:
+    """Raise TableError for a CSV file cut by the wrong sign, or whose first line seems to be a row of numbers."""
+    inside = [shown for sign, shown in DELIMITERS.items() if sign != delimiter and sign in names[0]]
+    if len(names) == 1 and inside:
+        raise TableError(
+            f"{label}: has one column, whose name holds '{inside[0]}'. If that stands between the fields, "
+            f"give --delimiter '{inside[0]}' (in Python, delimiter=); else rename the column."
+        )
+    counted = [[str(place + start) for place in range(len(names))] for start in (0, 1)]  # as pandas names columns
+    if all(map(NUMBER.fullmatch, names)) and (len(names) < 3 or list(names) not in counted):
+        raise TableError(f"{label}: every name in its first line is a number; add a line with the columns' names.")
+
+
 def _arrow_rule(message: str) -> str:
     """Name the rule behind an Arrow error without quoting the file."""
     if "Expected" in message and "columns" in message:
-        return "a line has more or fewer fields than the header"
+        row = re.search(r"Row #(\d+)", message)
+        where = f" (row {row[1]}, the header being row 1)" if row else ""
+        return f"a line has more or fewer fields than the header{where}; --delimiter says what stands between fields"
     if "Empty CSV" in message:
         return "the file holds no complete line"
     if "UTF8" in message or "UTF-8" in message:

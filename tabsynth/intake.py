@@ -35,7 +35,7 @@ def take_in(
     budgeted: bool,
     discover: bool = False,
     target: str | None = None,
-    delimiter: str = ",",
+    delimiter: str | None = None,
 ) -> Intake:
     """Read a table under the schema given, or under one made for the purpose.
 
@@ -82,7 +82,7 @@ def require_domains(schema: Schema) -> None:
 
 
 def _schema(
-    source: Source, schema: SchemaLike | None, budgeted: bool, discover: bool, delimiter: str
+    source: Source, schema: SchemaLike | None, budgeted: bool, discover: bool, delimiter: str | None
 ) -> tuple[Schema, tuple[str, ...]]:
     if schema is not None:
         return as_schema(schema), ()

@@ -88,7 +88,7 @@ def scan_files(
     train: Readable,
     schema: Path | str | Schema | None = None,
     *,
-    delimiter: str = ",",
+    delimiter: str | None = None,
 ) -> tuple[Finding, ...]:
     """Scan a saved model for the values of a training table of any source.
 

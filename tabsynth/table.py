@@ -60,7 +60,7 @@ def read(
     source: Readable,
     schema: Schema,
     *,
-    delimiter: str = ",",
+    delimiter: str | None = None,
     check_domain: bool = True,
     chunk: int = CHUNK,
 ) -> Table:

@@ -17,7 +17,7 @@ FRAME = pd.DataFrame({"näme, quoted": ['a,\n"b"', "北京", "x"], "n": [1, 2, 3
 CSV = b"a,b\n" + b"".join(b"%d,Zebedee%d\n" % (i % 7, i * 7919) for i in range(50_000))
 
 
-@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".txt", ".parquet", ".pq"])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet", ".pq"])
 def test_what_is_written_is_read_back(tmp_path: Path, ending: str) -> None:
     write_frame(FRAME, tmp_path / f"t{ending}")
     back = read_raw(tmp_path / f"t{ending}").columns.to_pandas()
@@ -35,6 +35,22 @@ def test_csv_columns_are_text_to_the_letter(tmp_path: Path) -> None:
 def test_any_ascii_delimiter(tmp_path: Path, delimiter: str) -> None:
     (tmp_path / "t.csv").write_text(delimiter.join("ab") + "\n" + delimiter.join("12") + "\n")
     assert read_raw(tmp_path / "t.csv", delimiter=delimiter).columns.to_pydict() == {"a": ["1"], "b": ["2"]}
+
+
+def test_tabs_stand_in_a_tsv_file_unless_another_delimiter_is_given(tmp_path: Path) -> None:
+    write_frame(pd.DataFrame({"a": ["1,5"], "b": ["x"]}), tmp_path / "t.tsv")
+    assert (tmp_path / "t.tsv").read_text() == "a\tb\n1,5\tx\n"
+    assert read_raw(tmp_path / "t.tsv").columns.to_pydict() == {"a": ["1,5"], "b": ["x"]}
+    (tmp_path / "t.csv").write_text("a\tb\n1\t2\n")
+    assert read_raw(tmp_path / "t.csv", delimiter=r"\t").columns.to_pydict() == {"a": ["1"], "b": ["2"]}
+    (tmp_path / "t.tsv").write_text("a;b\n1;2\n")
+    assert read_raw(tmp_path / "t.tsv", delimiter=";").columns.to_pydict() == {"a": ["1"], "b": ["2"]}
+
+
+@pytest.mark.parametrize("names", ["a,1.5", "0,1,2", "1,2,3,4", "x1,x2", "1a", "2024-01-01"])
+def test_a_header_may_hold_some_numbers_or_count(tmp_path: Path, names: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{names}\n{names}\n")
+    assert ",".join(read_raw(tmp_path / "t.csv").columns.column_names) == names
 
 
 @pytest.mark.parametrize("delimiter", ["", ";;", "\n", '"', "é"])
@@ -69,6 +85,17 @@ BROKEN = {
     "zero bytes": ("t.csv", bytes(1000), ""),
     "same name twice": ("t.csv", b"a,b,a\n1,2,3\n", "columns 1 and 3 have the same name"),
     "no header, a value twice": ("t.csv", b"1,Zebedee,Zebedee\n", "columns 2 and 3 have the same name"),
+    "no header, numbers": ("t.csv", b"4711,-1.5\n1,Zebedee\n", "every name in its first line is a number"),
+    "no header, two counts": ("t.csv", b"0,1\n1,Zebedee\n", "every name in its first line is a number"),
+    "semicolons": ("t.csv", b"a;b\n1;Zebedee\n", "has one column, whose name holds ';'. If that stands between the"),
+    "tabs": ("t.csv", b"a\tb\n1\tZebedee\n", r"give --delimiter '\t' (in Python, delimiter=); else rename"),
+    "bars": ("t.csv.gz", gzip.compress(b"a|b\n1|Zebedee\n"), "give --delimiter '|'"),
+    "commas in a TSV file": ("t.tsv", b"a,b\n1,Zebedee\n", "give --delimiter ','"),
+    "the row of wrong fields": (
+        "t.csv",
+        b"a,b\n1,2\n\n1,2,Zebedee\n",
+        "header (row 3, the header being row 1); --delim",
+    ),
     "a column without a name": ("t.csv", b"a, \n1,2\n", "column 2 has no name"),
 }
 

@@ -94,7 +94,7 @@ BROKEN_FILES = {
     "duplicate columns": ("a,b,a\n1,x,1\n2,x,2\n", "columns 1 and 3 have the same name"),
     "missing column": ("a\n1\n2\n", "column 'b' of the schema is missing. Is the delimiter another one?"),
     "unknown column": ("a,b,extra\n1,x,1\n2,x,2\n", "the schema does not know column 'extra'"),
-    "wrong delimiter": ("a;b\n1;Zebedee-4711\n2;x\n", "column 'a' of the schema is missing. Is the delimiter"),
+    "wrong delimiter": ("a;b\n1;Zebedee-4711\n2;x\n", "has one column, whose name holds ';'. If that stands"),
     "no header": ("1,Zebedee-4711\n2,x\n3,x\n", "column 'a' of the schema is missing."),
     "unknown category": ("a,b\n1,x\n2,Zebedee-4711\n", "column 'b': a value is not among the declared categories"),
     "outside the bounds": ("a,b\n1,x\n4711,x\n", "column 'a': a value is outside the declared bounds [0, 9]"),

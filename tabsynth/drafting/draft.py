@@ -60,7 +60,7 @@ def _bare(column: Column) -> Column:
     )
 
 
-def draft(source: Readable, *, delimiter: str = ",", chunk: int = CHUNK) -> Draft:
+def draft(source: Readable, *, delimiter: str | None = None, chunk: int = CHUNK) -> Draft:
     """Draft a schema by reading every value of a table; raise TableError naming what cannot be told.
 
     The table is read about `chunk` rows at a time, and once more where a later part shows that a column is not of the

@@ -24,10 +24,11 @@ Readable = Union[
 ]
 
 
-def open_source(given: Readable, *, delimiter: str = ",") -> RawSource:
+def open_source(given: Readable, *, delimiter: str | None = None) -> RawSource:
     """Return the source that `given` is: a file, a folder of Parquet files, a database's URL, a frame, or a source.
 
-    Only what says which columns there are is read. `delimiter` stands between the fields of a CSV file.
+    Only what says which columns there are is read. `delimiter` stands between the fields of a CSV file: unless given a
+    comma, or a tab where the name ends in .tsv.
 
     Raises TableError naming the source and the rule that it breaks, InputError for anything else.
     """
