@@ -109,7 +109,7 @@ def schema(
     people.print(f"Drafted [bold]{escape(str(output))}[/]. Keeping a marked line publishes what it says: read each.")
     if left_out := drafted.schema.with_role("identifier"):
         named = escape(", ".join(left_out))
-        people.print(f"Not modelled, because they seem to name rows or people, or to be free text: {named}.")
+        people.print(f"Not modelled, because they seem to name rows or people, or are empty: {named}.")
     answer(as_json, schema=str(output), columns=len(drafted.schema.columns))
 
 

@@ -314,15 +314,39 @@ def test_too_many_categories_are_left_to_be_declared() -> None:
     [
         (pd.DataFrame({"a": [1]}), "at least two rows"),
         (pd.DataFrame({"a": []}), "at least two rows"),
-        (pd.DataFrame({"a": [1, 2], "empty": [None, None]}), "column 'empty': every value is missing"),
         (pd.DataFrame({"a": [1.5, float("inf")]}), "column 'a': a value is infinite"),
         (pd.DataFrame({"a": [["Zebedee"], ["x"]]}), "column 'a': its kind cannot be told"),
+        (
+            pd.DataFrame(
+                {"a": [1.5, float("inf")], "b": [["Zebedee"], ["x"]], "c": [1, 2], "d": [{"Zebedee": 1}, None]}
+            ),
+            "column 'a': a value is infinite, .* missing one; column 'b': its kind .*; column 'd': its kind",
+        ),
     ],
 )
 def test_what_cannot_be_drafted_is_named(frame: pd.DataFrame, message: str) -> None:
     with pytest.raises(TableError, match=message) as caught:
         draft(frame)
     assert "Zebedee" not in str(caught.value)
+
+
+def test_a_column_without_a_value_is_left_out_of_the_model(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2, 1], "empty": [None] * 3, "gaps": [float("nan")] * 3})
+    drafted = draft(frame)
+    assert drafted.schema.with_role("identifier") == drafted.kinds().with_role("identifier") == ("empty", "gaps")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert draft(tmp_path / "t.csv", chunk=2).schema == drafted.schema
+    assert list(read(frame, drafted.schema).private) == ["a"]
+
+
+@pytest.mark.parametrize("chunk", [7, 60])
+def test_infinite_numbers_are_codes(tmp_path: Path, chunk: int) -> None:
+    frame = pd.DataFrame({"a": [*np.arange(40) / 4, np.inf, -np.inf]})
+    schema = draft(frame, chunk=chunk).schema
+    assert schema["a"] == Column("a", "float", bounds=(0, 9.75), decimals=2, codes=("-inf", "inf"))
+    assert read(frame, schema).private["a"].tolist()[-3:] == [9.75, "inf", "-inf"]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert draft(tmp_path / "t.csv", chunk=chunk).schema == schema
 
 
 def test_sentences_are_free_text_and_codes_and_addresses_are_not() -> None:

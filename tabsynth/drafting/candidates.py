@@ -97,7 +97,9 @@ def candidates(name: str, kind: pa.DataType) -> list[Candidate]:
     if pa.types.is_boolean(kind):
         return [Candidate(column("boolean"))]
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return [Candidate(column("integer")), Candidate(column("float"))]
+        numbers = [Candidate(column("integer")), Candidate(column("float"))]
+        infinite = [Candidate(column("float"), coded=True)] if pa.types.is_floating(kind) else []
+        return [*numbers, *infinite]
     category = Candidate(column("categorical"))
     if pa.types.is_duration(kind):
         return [Candidate(column("duration"))]
@@ -155,6 +157,8 @@ def _texts(values: pa.ChunkedArray) -> pa.Array:
     """Return the different texts of a column, trimmed, without those that stand for a missing value."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
+    if pa.types.is_floating(values.type):  # of which the infinite ones are words
+        values = values.cast(pa.string())
     texts = pc.unique(pc.utf8_trim_whitespace(pc.unique(values))).drop_null()
     return texts.filter(pc.invert(pc.is_in(texts, pa.array(MISSING_TEXTS, texts.type))))
 

@@ -14,6 +14,8 @@ from tabsynth.schema import Column, Schema
 from tabsynth.sources import Readable, open_source
 
 MARK = "# read from data: keeping this line publishes it"
+INFINITE = "a value is infinite, and there are too few others to take it for a code; make it a missing one"
+UNTOLD = "its kind cannot be told; make its values numbers, texts or times, or leave it out of the table"
 HEADER = """\
 # Drafted by reading the table itself. Everything in a schema is public: each marked line tells readers of a release
 # something about the private rows. Replace what should not be known by facts of your own (a codebook, a form's limits)
@@ -61,7 +63,7 @@ def _bare(column: Column) -> Column:
 
 
 def draft(source: Readable, *, delimiter: str | None = None, chunk: int = CHUNK) -> Draft:
-    """Draft a schema by reading every value of a table; raise TableError naming what cannot be told.
+    """Draft a schema by reading every value of a table; raise TableError naming all columns that cannot be told.
 
     The table is read about `chunk` rows at a time, and once more where a later part shows that a column is not of the
     kind that it seemed to be. How many rows a part has makes no difference to the draft. What is kept meanwhile are
@@ -73,14 +75,20 @@ def draft(source: Readable, *, delimiter: str | None = None, chunk: int = CHUNK)
     [('age', 'integer'), ('city', 'categorical')]
     """
     opened = open_source(source, delimiter=delimiter)
-    told: dict[str, Column] = {}
+    told: dict[str, Column | None] = {}  # None where the kind cannot be told
+    problems: list[str] = []
     asked: dict[str, _Telling] = {}
     rows = 0
     while len(told) < len(opened.names):
         rows = _reading(opened, asked, chunk)
-        told |= {name: column for name, telling in asked.items() if (column := telling.column()) is not None}
-        asked = {name: _Telling(one.label, name, one.left) for name, one in asked.items() if name not in told}
-    return Draft(Schema(tuple(told[name] for name in opened.names), rows=rows))
+        found = {name: telling.column() for name, telling in asked.items()}
+        problems += [f"column {name!r}: {one.problem}" for name, one in asked.items() if one.problem]
+        told |= {name: column for name, column in found.items() if column is not None or asked[name].problem}
+        asked = {name: _Telling(name, one.left) for name, one in asked.items() if name not in told}
+    if problems:
+        raise TableError(f"{opened.label}: {'; '.join(problems)}.")
+    columns = (told[name] for name in opened.names)
+    return Draft(Schema(tuple(column for column in columns if column is not None), rows=rows))
 
 
 def _reading(source: RawSource, asked: dict[str, _Telling], chunk: int) -> int:
@@ -90,7 +98,7 @@ def _reading(source: RawSource, asked: dict[str, _Telling], chunk: int) -> int:
         rows += raw.columns.num_rows
         if place == 0 and first:
             kinds = {name: candidates(name, raw.columns.column(name).type) for name in source.names}
-            asked.update({name: _Telling(raw.label, name, left) for name, left in kinds.items()})
+            asked.update({name: _Telling(name, left) for name, left in kinds.items()})
         for telling in asked.values():
             telling.take(raw)
     if rows < 2:
@@ -102,23 +110,26 @@ def _reading(source: RawSource, asked: dict[str, _Telling], chunk: int) -> int:
 class _Telling:
     """One column on the way to its kind; `left` are those that it may be, the narrowest first."""
 
-    label: str
     name: str
     left: list[Candidate]
     again: bool = False  # whether the first of them has not seen the values that were already read
+    infinite: bool = False  # whether that was what a number broke
+    problem: str | None = None  # why it has no kind
 
     def take(self, raw: RawTable) -> None:
         """Hold the next part against the first kind, and against the next ones where it does not fit."""
-        while not self.again and not self.left[0].take(raw):
+        while not self.again and self.problem is None and not self.left[0].take(raw):
             self._give_up()
 
     def column(self) -> Column | None:
-        """Return the column with the domain that its values span; None when the table must be read again."""
-        if self.again:
+        """Return the column with the domain that its values span; None when there is none, or it must be read again.
+
+        A column without a value is left out of the model.
+        """
+        if self.again or self.problem:
             return None
-        facts = self.left[0].facts
-        if not facts.present:
-            raise TableError(f"{self.label}: column {self.name!r}: every value is missing; drop it or declare it.")
+        if not self.left[0].facts.present:
+            return Column(self.name, "categorical", roles=("identifier",), nullable=True)
         column = self.left[0].column()
         if column is None:
             self._give_up()
@@ -127,9 +138,9 @@ class _Telling:
     def _give_up(self) -> None:
         """Go on to the next kind, which takes no notice of values that were missing."""
         last = self.left.pop(0)
+        self.infinite |= last.refused is not None and str(last.refused).endswith("a value is infinite.")
         if not self.left:
-            if last.kind == "float" and last.refused is not None:  # numbers by their type: what is wrong is known
-                raise last.refused
-            raise TableError(f"{self.label}: column {self.name!r}: its kind cannot be told; declare it by hand.")
+            self.problem = INFINITE if self.infinite else UNTOLD
+            return
         self.again = last.facts.present
         self.left[0].facts.gaps |= last.facts.gaps and not self.again
