@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,32 @@ def test_what_cannot_be_drafted_is_named(frame: pd.DataFrame, message: str) -> N
     with pytest.raises(TableError, match=message) as caught:
         draft(frame)
     assert "Zebedee" not in str(caught.value)
+
+
+COMMAS = {
+    "decimal comma": lambda n: f"{n},5",
+    "German": lambda n: f"{n}.234,56",
+    "French": lambda n: f"-{n} 234,5",
+    "English": lambda n: f"{n},234.5",
+    "thousands": lambda n: f"{977 * n + 900:,}",
+    "Swiss": lambda n: f"{n}'234.50",
+    "a word among them": lambda n: "unknown" if n == 4 else f"{n},25",
+}
+
+
+@pytest.mark.parametrize("chunk", [13, 80])
+@pytest.mark.parametrize("write", COMMAS.values(), ids=COMMAS)
+def test_numbers_with_commas_are_refused_and_not_published(write: Callable[[int], str], chunk: int) -> None:
+    for rows in (range(80), [n % 30 for n in range(80)]):  # as names of rows too
+        with pytest.raises(
+            TableError, match="column 'a': numbers have a decimal comma or a thousands separator; write"
+        ):
+            draft(pd.DataFrame({"a": [write(n) for n in rows], "b": [1, 2] * 40}), chunk=chunk)
+
+
+@pytest.mark.parametrize("values", [["1,000", "2,500", "999"], ["1,2", "2,3"], [f"{n},{n},{n}" for n in range(30)]])
+def test_a_few_options_with_commas_are_categories(values: list[str]) -> None:
+    assert draft(pd.DataFrame({"a": values * 2})).schema["a"].categories == tuple(sorted(values))
 
 
 def test_a_column_without_a_value_is_left_out_of_the_model(tmp_path: Path) -> None:

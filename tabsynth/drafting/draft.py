@@ -16,6 +16,7 @@ from tabsynth.sources import Readable, open_source
 MARK = "# read from data: keeping this line publishes it"
 INFINITE = "a value is infinite, and there are too few others to take it for a code; make it a missing one"
 UNTOLD = "its kind cannot be told; make its values numbers, texts or times, or leave it out of the table"
+COMMAS = "numbers have a decimal comma or a thousands separator; write them as 1234.56 in the table"
 HEADER = """\
 # Drafted by reading the table itself. Everything in a schema is public: each marked line tells readers of a release
 # something about the private rows. Replace what should not be known by facts of your own (a codebook, a form's limits)
@@ -130,6 +131,9 @@ class _Telling:
             return None
         if not self.left[0].facts.present:
             return Column(self.name, "categorical", roles=("identifier",), nullable=True)
+        if self.left[0].facts.with_commas:
+            self.problem = COMMAS
+            return None
         column = self.left[0].column()
         if column is None:
             self._give_up()

@@ -19,6 +19,10 @@ MOST_DECIMALS = 6
 LONG, WORDS, DIFFERENT = 20, 3, 0.5  # characters and words of free text on average, and share of different texts
 FEWEST_NAMES = 20  # values that never repeat; fewer may do so by chance
 MOST_DISTINCT = 50  # numbers that are told apart to see how many there are
+# 1.234,56 and 12,5, and 1,234.5 and 1 234: numbers that nothing here reads as such
+WITH_COMMA = re.compile(r"[+-]?(\d{1,3}([.\s']\d{3})+|\d+),\d+|[+-]?\d{1,3}([,\s']\d{3})+(\.\d+)?")
+PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
+FEWEST_NUMBERS, MOST = 20, 0.9  # different ones, and fewer are options; and their share
 IDENTIFIER_NAME = re.compile(r"(^|[^a-z])(id|ids|uuid|guid|ssn|iban)$|Id$|ID$")
 # numbers that are written where there is none, if they come more than once and lie far from all others
 STAND_INS = tuple(sign * (10.0**digits - 1) for digits in (2, 3, 4, 5, 6) for sign in (1, -1))
@@ -44,6 +48,13 @@ class Facts:
     def distinct(self) -> int:
         """How many different numbers there are, at most MOST_DISTINCT."""
         return len(self._distinct)
+
+    @property
+    def with_commas(self) -> bool:
+        """Whether the categories are really numbers, some of them with a decimal comma or a thousands separator."""
+        odd = sum(WITH_COMMA.fullmatch(text) is not None for text in self._found)
+        plain = sum(PLAIN.fullmatch(text) is not None for text in self._found)
+        return odd > 0 and len(self._found) > FEWEST_NUMBERS and odd + plain >= MOST * len(self._found)
 
     def take(self, private: pd.Series, column: Column) -> None:
         """Take the next part, in canonical form."""
