@@ -15,7 +15,10 @@ from tabsynth.schema_file import read_schema
 from tabsynth.sources import Readable, open_source
 from tabsynth.table import Table, read
 
-PUBLISHED = "Column names and kinds were read from the table and are published."
+PUBLISHED = (
+    "Column names, kinds, the form of dates and times, and which columns name rows or are empty, were read from the "
+    "table and are published."
+)
 Source = Readable
 SchemaLike = Schema | Mapping[str, Any] | Path | str
 

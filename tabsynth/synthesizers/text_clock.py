@@ -15,12 +15,14 @@ class Clock:
         self._limit, self._start = seconds or math.inf, time.monotonic()
 
     def require(self, more: float = 0.0) -> None:
-        """Raise ModelError when what the fit took, and `more` seconds, are over the limit."""
-        needed = time.monotonic() - self._start + more
-        if needed > self._limit:
+        """Raise ModelError when what the fit took, and `more` seconds, are over the limit; how far is not told.
+
+        How long private batches take follows from their rows.
+        """
+        if time.monotonic() - self._start + more > self._limit:
             raise ModelError(
-                f"The fit takes {'about ' if more else ''}{needed:.0f} seconds or more, and seconds is "
-                f"{self._limit:g}. Allow more, or take fewer steps or epochs, smaller batches or a smaller model."
+                f"The fit {'would take' if more else 'takes'} more than {self._limit:g} seconds, which is what `seconds` "
+                "allows. Allow more, or take fewer steps or epochs, smaller batches or a smaller model."
             )
 
     @property
