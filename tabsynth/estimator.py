@@ -15,7 +15,16 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from tabsynth.errors import InputError
 from tabsynth.fitting import fit_intake, make_budget, make_synthesizer, settle
-from tabsynth.frame_kinds import FrameKind, alike, in_memory, kind_of, names_of, public_types, with_column
+from tabsynth.frame_kinds import (
+    FrameKind,
+    alike,
+    declared_types,
+    frame_types,
+    in_memory,
+    kind_of,
+    names_of,
+    with_column,
+)
 from tabsynth.intake import SchemaLike, take_in
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.progress import progress_bar
@@ -96,7 +105,8 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self.ledger_ = ledger
         self.schema_ = self.model_.schema
         self.frame_kind_: FrameKind = kind_of(table)
-        self.dtypes_ = public_types(table)
+        # what a frame's own types tell of its rows is not paid for
+        self.dtypes_ = declared_types(self.schema_, self.frame_kind_) if budgeted else frame_types(table)
         self._rng = np.random.default_rng(self.seed)
         return self
 
@@ -112,8 +122,9 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
     ) -> Any:
         """Return synthetic rows, by default as many as the table is known to have, in the dtypes that `fit` saw.
 
-        They come as a frame of the library that `fit` got one of; pandas, when the estimator was loaded. With a folder
-        to write `to` they become Parquet files there, and the folder is returned; see `Model.sample`.
+        Under a budget the dtypes follow from the schema alone, since those of a frame follow its rows. Rows come as a
+        frame of the library that `fit` got one of; pandas, when the estimator was loaded. With a folder to write `to`
+        they become Parquet files there, and the folder is returned; see `Model.sample`.
 
         `given` are conditions on columns, such as `{"income": ">50K", "age": (30, 40)}`, or a frame of partial rows,
         each of which is completed; `shares`, such as `{"fraud": {"yes": 0.3}}`, say which part of the rows has a value.
@@ -183,8 +194,8 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         model = models.load(folder)
         budget = model.privacy.get("budget") or {}
         self = cls(model.name, schema=model.schema, epsilon=budget.get("epsilon"), delta=budget.get("delta", 1e-6))
-        self.model_, self.schema_, self.dtypes_ = model, model.schema, {}
-        self.frame_kind_ = "pandas"
+        self.model_, self.schema_, self.frame_kind_ = model, model.schema, "pandas"
+        self.dtypes_ = declared_types(model.schema, "pandas")
         self._rng = np.random.default_rng()
         return self
 

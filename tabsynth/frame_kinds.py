@@ -1,4 +1,4 @@
-"""Frames of pandas, polars and pyarrow: which one it is, which types it has, and another cast to them."""
+"""Frames of pandas, polars and pyarrow: which one it is, which types rows go out in, and a frame cast to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from tabsynth import _check
+from tabsynth.columns import Column
 from tabsynth.errors import InputError
+from tabsynth.schema import Schema
 from tabsynth.sources.frames import is_polars, read_all
 
 FrameKind = Literal["pandas", "polars", "pyarrow"]
@@ -59,7 +61,7 @@ def with_column(frame: Any, name: str, values: Any) -> Any:
     return rest.append_column(name, pa.array(values))
 
 
-def public_types(frame: Any) -> dict[str, Any]:
+def frame_types(frame: Any) -> dict[str, Any]:
     """Return each column's type without the categories that a categorical one carries: they are private values."""
     if isinstance(frame, pa.Table):
         return dict(zip(frame.column_names, frame.schema.types, strict=True))
@@ -71,14 +73,35 @@ def public_types(frame: Any) -> dict[str, Any]:
     return {name: polars.Categorical() if kind == polars.Enum else kind for name, kind in frame.schema.items()}
 
 
+def declared_types(schema: Schema, kind: FrameKind) -> dict[str, Any]:
+    """Return each column's type as the completed schema alone says it; what it leaves as it is handed out is absent.
+
+    Under a budget rows go out in these. A frame's own types follow its rows: in pandas one missing cell makes float64
+    of int64, and so tells whether it was there.
+    """
+    return {column.name: _declared(column) for column in schema} if kind == "pandas" else {}
+
+
+def _declared(column: Column) -> str | None:
+    """Return the type of pandas for a column, None for one that the canonical form has already."""
+    nullable = column.modelled and column.nullable is not False
+    if any(isinstance(code, str) for code in column.codes or ()):
+        return "object"
+    if column.kind == "integer" or (column.unit is not None and column.decimals in (None, 0)):
+        return "Int64" if nullable else "int64"
+    if column.kind == "boolean":
+        return "boolean" if nullable else "bool"
+    return "str" if column.kind in ("categorical", "text") else None
+
+
 def alike(frame: Any, types: Mapping[str, Any]) -> Any:
-    """Cast columns to the types that `public_types` returned, where their values allow it.
+    """Cast columns to the types that `frame_types` or `declared_types` returned, where their values allow it.
 
     A type for whole numbers of pandas has no place for the missing values that were modelled; such a column stays.
     """
     cast = {"pandas": _cast_pandas, "polars": _cast_polars, "pyarrow": _cast_arrow}[kind_of(frame)]
     for name in names_of(frame):
-        kind = types.get(str(name), "object" if isinstance(frame, pd.DataFrame) else None)
+        kind = types.get(str(name))
         try:
             frame = frame if kind is None else cast(frame, name, kind)
         except (TypeError, ValueError, pa.ArrowException):

@@ -112,7 +112,7 @@ def plain(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         values = frame[column.name]
         if column.kind == "categorical" or not column.modelled:
             values = values.astype("object") if isinstance(values.dtype, pd.CategoricalDtype) else values
-        if column.kind in ("boolean", "integer") and not values.isna().any():
+        if column.kind in ("boolean", "integer") and values.dtype != object and not values.isna().any():
             values = values.astype("bool" if column.kind == "boolean" else "int64")
         series[column.name] = everyday(values, column)
     return pd.DataFrame(series, copy=False)

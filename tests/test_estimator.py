@@ -120,7 +120,7 @@ def test_missing_domains_are_an_error_under_a_budget_unless_discovered() -> None
     fitted = TabularSynthesizer("independent", epsilon=5.0, delta=1e-5, discover=True).fit(_people(5000))
     assert fitted.schema_.undeclared() == ()
     assert any("published" in note for note in fitted.ledger_.notes)
-    assert set(fitted.sample(500)["city"]) <= {"Bonn", "Köln", "Ulm", "(other)"}
+    assert set(fitted.sample(500)["city"].dropna()) <= {"Bonn", "Köln", "Ulm", "(other)"}  # by noise some are missing
 
 
 def test_bad_input_charges_nothing() -> None:

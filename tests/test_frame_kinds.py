@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tabsynth import TabularSynthesizer
+from tabsynth import Column, Schema, TabularSynthesizer
 from tabsynth.errors import InputError
-from tabsynth.frame_kinds import alike, in_memory, public_types
+from tabsynth.frame_kinds import alike, frame_types, in_memory
 
 VALUES: dict[str, list[Any]] = {
     "age": [31, 40, 22, 57] * 5,
@@ -55,10 +55,10 @@ def test_a_polars_frame_comes_back_as_one() -> None:
 def test_categories_that_were_not_sampled_do_not_come_with_a_type() -> None:
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(VALUES).with_columns(polars.col("city").cast(polars.Enum(["Ulm", "Bonn", "Zebedee"])))
-    assert "Zebedee" not in repr(public_types(frame))
+    assert "Zebedee" not in repr(frame_types(frame))
     rows = TabularSynthesizer("independent", seed=0).fit(frame).sample(5, seed=1)
     assert rows.schema["city"] == polars.Categorical()
-    assert "Zebedee" not in repr(public_types(pd.DataFrame({"a": pd.Categorical(["x"], ["x", "Zebedee"])})))
+    assert "Zebedee" not in repr(frame_types(pd.DataFrame({"a": pd.Categorical(["x"], ["x", "Zebedee"])})))
 
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])
@@ -80,6 +80,71 @@ def test_a_type_that_has_no_place_for_the_values_stays_as_it_is() -> None:
     assert alike(pa.table(wide), {"n": pa.int8()}).schema.types == [pa.int64()]
     assert alike(polars.DataFrame(wide), {"n": polars.Int8()}).schema["n"] == polars.Int64()
     assert str(alike(pd.DataFrame({"n": pd.array([1, None], "Int64")}), {"n": "int64"})["n"].dtype) == "Int64"
+
+
+def test_under_a_budget_types_follow_from_the_schema_and_not_from_rows() -> None:
+    schema = Schema(
+        (
+            Column("age", "integer", bounds=(0, 99), nullable=True),
+            Column("visits", "integer", bounds=(0, 99)),
+            Column("ill", "boolean", nullable=True),
+            Column("city", "categorical", categories=("Ulm", "Bonn")),
+            Column("asked", "integer", bounds=(0, 9), codes=("refused",)),
+            Column("took", "duration", bounds=(0, 3600), unit="min", nullable=True),
+            Column("weight", "float", bounds=(0, 200)),
+        )
+    )
+    rng = np.random.default_rng(0)
+    full = pd.DataFrame(
+        {
+            "age": rng.integers(0, 99, 400),
+            "visits": rng.integers(0, 99, 400),
+            "ill": rng.random(400) < 0.5,
+            "city": rng.choice(["Ulm", "Bonn"], 400),
+            "asked": rng.integers(0, 9, 400),
+            "took": rng.integers(0, 60, 400),
+            "weight": rng.integers(0, 99, 400),
+        }
+    )
+    gaps = pd.concat([full, full.iloc[:1].assign(age=None, ill=None, took=None, asked="refused", weight=0.5)])
+    gaps["city"] = gaps["city"].astype("category")
+    gaps["visits"] = gaps["visits"].astype("int8")
+    types = [
+        TabularSynthesizer("independent", epsilon=1.0, schema=schema).fit(table).sample(50).dtypes.astype(str).to_dict()
+        for table in (full, gaps)
+    ]
+    assert types[0] == types[1]
+    assert types[0] == {
+        "age": "Int64",
+        "visits": "int64",
+        "ill": "boolean",
+        "city": "str",
+        "asked": "object",
+        "took": "Int64",
+        "weight": "float64",
+    }
+    free = TabularSynthesizer("independent", schema=schema, seed=0).fit(gaps).sample(50)
+    assert str(free["visits"].dtype) == "int8"
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_under_a_budget_frames_of_other_libraries_have_the_types_of_the_schema_too(library: str) -> None:
+    schema = Schema((Column("age", "integer", bounds=(0, 99), nullable=True),))
+    tables = [pa.table({"age": pa.array(values * 50, kind)}) for values, kind in (([1, 2], "int8"), ([1, None], "f8"))]
+    if library == "polars":
+        tables = [pytest.importorskip("polars").from_arrow(table) for table in tables]
+    small, gap = (
+        TabularSynthesizer("independent", epsilon=1.0, schema=schema).fit(table).sample(20) for table in tables
+    )
+    assert small.schema == gap.schema
+    assert str(small.schema.field("age").type if library == "pyarrow" else small.schema["age"]).lower() == "int64"
+
+
+def test_a_loaded_estimator_returns_the_types_of_the_schema(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"age": [31, 40, 22, 57] * 5, "city": ["Ulm", "Bonn", "Ulm", "Ulm"] * 5})
+    TabularSynthesizer("independent", seed=0).fit(frame).save(tmp_path / "model")
+    rows = TabularSynthesizer.load(tmp_path / "model").sample(20)
+    assert rows.dtypes.equals(frame.dtypes)
 
 
 def test_the_estimator_writes_a_folder(tmp_path: Path) -> None:
