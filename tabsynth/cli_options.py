@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,8 @@ ShadowModel = Annotated[str | None, typer.Option("--model", help="What made the 
 Seed = Annotated[int | None, typer.Option("--seed", help="Fixes what may be fixed; noise never is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
 
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # without a point YAML takes it for a text
+
 USES = {
     "schema": "drafts a schema: not charged, because each line that is kept publishes what was read for it",
     "audit": "judges synthetic rows: not charged, because nothing of the report may leave",
@@ -88,8 +91,16 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"--set takes NAME=VALUE; got {pair!r}.")
-        parsed[name] = yaml.safe_load(value)
+        parsed[name] = value_of(pair, value)
     return parsed
+
+
+def value_of(option: str, text: str) -> Any:
+    """Return a value written as YAML, 1e-3 a number too; raise InputError naming the option that holds it."""
+    try:
+        return float(text) if _EXPONENT.fullmatch(text) else yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set: the value of {option!r} is not YAML.") from None
 
 
 def seconds_of(budget: str | None) -> float | None:

@@ -7,9 +7,9 @@ import warnings
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, get_type_hints
 
-from tabsynth import registry
+from tabsynth import _check, registry
 from tabsynth.choice import choose
 from tabsynth.errors import InputError
 from tabsynth.intake import Intake
@@ -80,21 +80,37 @@ def open_checkpoint(
     return Checkpoint.open(folder, described=described, data=digest(intake.table.private).encode())
 
 
-def make_synthesizer(model: str | Synthesizer, seed: int | None = None, **settings: Any) -> Synthesizer:
+def make_synthesizer(model: str | Synthesizer, seed: int | None = None, /, **settings: Any) -> Synthesizer:
     """Return the settings object of a synthesizer given by name or as itself, its own `seed` set when it has one.
 
-    Raises InputError naming what is installed, or the setting that a family does not have.
+    Raises InputError naming what is installed, or a setting that a family does not have or that is of another type.
     """
     if isinstance(model, str):
         family: Any = Auto if model == AUTO else registry.load(registry.SYNTHESIZERS, model)
         known = {field.name for field in fields(family)}
         if unknown := sorted(set(settings) - known):
             raise InputError(f"{model} has no setting {unknown[0]!r}. It has: {', '.join(sorted(known)) or 'none'}.")
-        model = family(**settings)
+        model = family(**_typed(model, family, settings))
     if not is_dataclass(model) or not hasattr(model, "fit"):
         raise InputError(f"model must be a name or a synthesizer's settings; got {type(model).__name__}.")
     seeded = seed is not None and any(field.name == "seed" for field in fields(model))
     return replace(model, seed=seed) if seeded else model
+
+
+def _typed(model: str, family: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of the types that the family's fields are annotated with, lists as tuples; raise InputError."""
+    try:
+        hints = get_type_hints(family)
+    except NameError:  # of another package, which imports some of them for type checkers only
+        return settings
+    for name, value in settings.items():
+        _check.of_type(f"{model}: {name}", value, hints[name])
+    return {name: value if hints[name] is Any else _fixed(value) for name, value in settings.items()}
+
+
+def _fixed(value: Any) -> Any:
+    """Return a list, and all lists in it, as tuples, and anything else as it is."""
+    return tuple(map(_fixed, value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +144,8 @@ def settle(synthesizer: Synthesizer, intake: Intake, *, budgeted: bool) -> tuple
 
 
 def make_budget(epsilon: float | None, delta: float) -> Budget | None:
-    """Return the budget asked for; no epsilon, or an infinite one, is no budget."""
-    return None if epsilon is None or (math.isinf(epsilon) and epsilon > 0) else Budget(epsilon, delta)
+    """Return the budget asked for; no epsilon, or an infinite one, is no budget. Raises InputError for no number."""
+    return None if epsilon is None or epsilon == math.inf else Budget(epsilon, delta)
 
 
 def make_secret(budget: Budget | None, seed: int | None) -> Secret:
