@@ -18,11 +18,13 @@ from tabsynth.fitting import fit_intake, make_budget, make_synthesizer, settle
 from tabsynth.frame_kinds import (
     FrameKind,
     alike,
+    changed,
     declared_types,
     frame_types,
     in_memory,
     kind_of,
     names_of,
+    to_pandas,
     with_column,
 )
 from tabsynth.intake import SchemaLike, take_in
@@ -142,21 +144,21 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         drawn = self.model_.sample(wanted, self._stream(seed), as_=self.frame_kind_, **asked)
         return alike(plain(drawn, self.schema_) if self.frame_kind_ == "pandas" else drawn, self.dtypes_)
 
-    def impute(self, X: pd.DataFrame, *, seed: int | None = None) -> pd.DataFrame:
-        """Return a table with its missing cells drawn from the model given the rest of their row.
+    def impute(self, X: Any, *, seed: int | None = None) -> Any:
+        """Return a table with its missing cells drawn from the model given the rest of their row, as a frame like `X`.
 
         The other cells stay as they are. This is the caller's own use of the rows: nothing is charged, nothing learned.
         See `Sampler.impute`.
         """
         check_is_fitted(self, "model_")
-        return self.model_.impute(X, self._stream(seed))
+        return changed(_rows(X), lambda rows: self.model_.impute(rows, self._stream(seed)))
 
     def _knows_probabilities(self) -> bool:
         """Whether the fitted model does; scikit-learn asks by looking for the method."""
         return self.__sklearn_is_fitted__() and type(self.model_.sampler).predict is not Sampler.predict
 
     @available_if(_knows_probabilities)  # type: ignore[untyped-decorator, unused-ignore]
-    def predict_proba(self, X: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
+    def predict_proba(self, X: Any, target: str | None = None) -> pd.DataFrame:
         """Return the probability of each value of a column, by default the target, given the rest of each row.
 
         For `marginals` and `rows`, exact under the model, and not there for others; nothing is charged. See
@@ -165,19 +167,19 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         wanted = target or self.schema_.target
         if wanted is None:
             raise InputError("Name the target: the schema declares none.")
-        return self.model_.predict_proba(X, wanted)
+        return self.model_.predict_proba(to_pandas(_rows(X)), wanted)
 
     def _knows_likelihood(self) -> bool:
         """Whether the fitted model does."""
         return self.__sklearn_is_fitted__() and isinstance(self.model_.sampler, HasLikelihood)
 
     @available_if(_knows_likelihood)  # type: ignore[untyped-decorator, unused-ignore]
-    def log_likelihood(self, X: pd.DataFrame) -> pd.Series:
+    def log_likelihood(self, X: Any) -> pd.Series:
         """Return the log of each row's probability in nats; not there where the model does not know it.
 
         Nothing is charged. See `Model.log_likelihood`.
         """
-        return self.model_.log_likelihood(X)
+        return self.model_.log_likelihood(to_pandas(_rows(X)))
 
     def _stream(self, seed: int | None) -> np.random.Generator:
         """Return the estimator's own stream, or that of a seed."""
@@ -207,8 +209,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
             if all(isinstance(name, str) for name in names):
                 self.feature_names_in_ = np.asarray(names, dtype=object)
         else:
-            X = check_array(X, dtype=None, ensure_all_finite=False, ensure_min_samples=2, estimator=self)
-            frame = pd.DataFrame(X, columns=[f"x{place}" for place in range(X.shape[1])]).infer_objects()
+            frame = _numbered(check_array(X, dtype=None, ensure_all_finite=False, ensure_min_samples=2, estimator=self))
         self.n_features_in_ = frame.shape[1]
         return frame
 
@@ -253,8 +254,20 @@ def _with_target(frame: Any, y: Any, target: str | None) -> tuple[Any, str | Non
     """Join `y` to the frame as its target column."""
     if y is None:
         return frame, target
-    values = np.asarray(y)
-    if values.ndim != 1 or len(values) != len(frame):
+    if np.ndim(y) != 1 or len(y) != len(frame):
         raise InputError("y must be one-dimensional and as long as X.")
     name = str(getattr(y, "name", None) or "target")
-    return with_column(frame, name, values), name
+    if name in map(str, names_of(frame)):
+        raise InputError(f"y would be the column {name!r}, which X has already: leave it out of X, or rename y.")
+    return with_column(frame, name, y), name
+
+
+def _rows(X: Any) -> Any:
+    """Return rows to work on as a frame of `in_memory`, the columns of an array named as in `fit`."""
+    frame = in_memory(X)
+    return _numbered(check_array(X, dtype=None, ensure_all_finite=False)) if frame is None else frame
+
+
+def _numbered(array: Any) -> pd.DataFrame:
+    """Return an array as a frame with the columns x0, x1, ..."""
+    return pd.DataFrame(array, columns=[f"x{place}" for place in range(array.shape[1])]).infer_objects()

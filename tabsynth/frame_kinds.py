@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -50,15 +51,57 @@ def names_of(frame: Any) -> list[Any]:
 
 
 def with_column(frame: Any, name: str, values: Any) -> Any:
-    """Return a frame with one more column, or with this one in its place."""
+    """Return a frame with one more column, or with this one in its place, in the type that the values have.
+
+    They are an array, a list or a column of any of the libraries. Raises InputError where no column is made of them.
+    """
     if isinstance(frame, pd.DataFrame):
-        return frame.assign(**{name: values})
+        own = isinstance(values, pd.Series | np.ndarray | list | tuple)
+        column = values if own else _arrow(name, values).to_pandas()
+        return frame.assign(**{name: column.array if isinstance(column, pd.Series) else np.asarray(column)})
+    column = _arrow(name, values)
     if not isinstance(frame, pa.Table):
         import polars
 
-        return frame.with_columns(polars.Series(name, values))
-    rest = frame.drop_columns([name]) if name in frame.column_names else frame
-    return rest.append_column(name, pa.array(values))
+        return frame.with_columns(polars.Series(name, column))
+    place = frame.column_names.index(name) if name in frame.column_names else None
+    return frame.append_column(name, column) if place is None else frame.set_column(place, name, column)
+
+
+def _arrow(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
+    """Return a column of any library, an array or a list as one of Arrow."""
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    try:
+        return values.to_arrow() if hasattr(values, "to_arrow") else pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, OverflowError):
+        raise InputError(f"Column {name!r}: its values are not of one type.") from None
+
+
+def to_pandas(frame: Any) -> pd.DataFrame:
+    """Return a frame of `in_memory` as one of pandas, numbered from 0; decimal numbers as floats."""
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    table = frame if isinstance(frame, pa.Table) else frame.to_arrow()
+    kinds = [pa.float64() if pa.types.is_decimal(kind) else kind for kind in table.schema.types]
+    simple = table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
+    found: pd.DataFrame = simple.to_pandas(date_as_object=False)
+    return found
+
+
+def changed(frame: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
+    """Return a frame of any library as `change` makes it of one of pandas, in its own types where values allow it.
+
+    Columns in which nothing changes are left alone.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return change(frame)
+    before = to_pandas(frame)
+    after = change(before)
+    types = dict(frame.schema) if is_polars(frame) else frame_types(frame)
+    for name in map(str, after):
+        frame = frame if after[name].equals(before[name]) else with_column(frame, name, after[name])
+    return alike(frame, types)
 
 
 def frame_types(frame: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from tabsynth import Column, Schema, TabularSynthesizer
 from tabsynth.errors import InputError
 from tabsynth.frame_kinds import alike, frame_types, in_memory
+from tabsynth.synthesizers.marginals import Marginals
 
 VALUES: dict[str, list[Any]] = {
     "age": [31, 40, 22, 57] * 5,
@@ -72,6 +74,58 @@ def test_a_target_given_apart_joins_the_frame(library: str) -> None:
     assert set(rows["bought"].to_pylist() if library == "pyarrow" else rows["bought"].to_list()) == {"no", "yes"}
     with pytest.raises(InputError, match="as long as X"):
         fitted.fit(given, y[:5])
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow", "pandas"])
+def test_a_target_given_apart_keeps_its_type_and_replaces_no_column(library: str) -> None:
+    polars = pytest.importorskip("polars")
+    y = polars.Series("bought", [True, None, False, True] * 5)
+    given: Any = {"polars": polars.DataFrame(VALUES), "pyarrow": ARROW, "pandas": pd.DataFrame(VALUES)}[library]
+    rows = TabularSynthesizer("independent", seed=0).fit(given, y).sample(50, seed=1)
+    found = rows["bought"].to_pylist() if library == "pyarrow" else list(rows["bought"])
+    assert {None if value is None or value is pd.NA else bool(value) for value in found} == {True, False, None}
+    whole = pd.Series(pd.array([1, None, 2, 3] * 5, "Int64"), name="bought")
+    assert str(TabularSynthesizer("independent").fit(pd.DataFrame(VALUES), whole).dtypes_["bought"]) == "Int64"
+    with pytest.raises(InputError, match="y would be the column 'ill', which X has already"):
+        TabularSynthesizer("independent").fit(given, y.rename("ill"))
+    if library != "pandas":
+        with pytest.raises(InputError, match="Column 'target': its values are not of one type"):
+            TabularSynthesizer("independent").fit(given, [1, "a", None, 2] * 5)
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_missing_cells_are_filled_in_a_frame_of_the_same_kind(library: str) -> None:
+    polars = pytest.importorskip("polars")
+    length = datetime.timedelta(minutes=3)
+    more = {"took": [length, None, 2 * length, length] * 5, "price": [decimal.Decimal("1.25"), None] * 10}
+    frame = polars.DataFrame(VALUES | more).with_columns(
+        polars.col("age").cast(polars.Int16),
+        polars.col("city").cast(polars.Enum(["Ulm", "Bonn"])),
+        polars.col("price").cast(polars.Decimal(10, 2)),
+    )
+    given = frame if library == "polars" else frame.to_arrow()
+    fitted = TabularSynthesizer(Marginals(pairs=2, rounds=1, steps=20, iterations=100), seed=0, target="ill").fit(given)
+    filled = fitted.impute(given, seed=1)
+    assert filled.schema == given.schema
+    found = filled if library == "polars" else polars.from_arrow(filled).cast(frame.schema)
+    assert sum(found.null_count().row(0)) == 0
+    for name in frame.columns:
+        assert (found[name] == frame[name]).drop_nulls().all()
+    chances = fitted.predict_proba(given)
+    assert chances.shape == (20, 2)
+    assert fitted.log_likelihood(given).shape == (20,)
+
+
+def test_durations_are_filled_in_their_unit() -> None:
+    schema = Schema((Column("took", "duration", bounds=(0, 7200), unit="h", decimals=1), Column("ill", "boolean")))
+    hours = pd.DataFrame({"took": [0.5, 1.0, 1.5, 2.0] * 20, "ill": [True, False] * 40})
+    fitted = TabularSynthesizer("marginals", schema=schema, seed=0).fit(hours)
+    gaps = hours.assign(took=hours["took"].mask(hours.index % 3 == 0))
+    assert set(fitted.impute(gaps, seed=1)["took"]) == {0.5, 1.0, 1.5, 2.0}
+    lengths = gaps.assign(took=pd.to_timedelta(gaps["took"], unit="h"))
+    filled = fitted.impute(lengths, seed=1)["took"]
+    assert filled.dtype == lengths["took"].dtype
+    assert set(filled / pd.Timedelta(hours=1)) == {0.5, 1.0, 1.5, 2.0}
 
 
 def test_a_type_that_has_no_place_for_the_values_stays_as_it_is() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.canonical import as_text
+from tabsynth.canonical import as_text, everyday
 from tabsynth.conversion import TRUE
 from tabsynth.encoding.partial import Partial
 from tabsynth.schema import Column, Schema
@@ -49,8 +49,10 @@ def _column(old: pd.Series, drawn: pd.Series, free: NDArray[np.bool_], column: C
 
 
 def _numbers(old: pd.Series, drawn: pd.Series, free: NDArray[np.bool_], column: Column) -> pd.Series:
-    """Return numbers or moments in the column's own dtype; whole numbers that only gaps had made floats are whole."""
-    values = drawn.to_numpy() if column.kind == "datetime" else drawn.to_numpy(dtype=float)
+    """Return numbers, moments or durations in the column's dtype; numbers that only gaps had made floats are whole."""
+    if pd.api.types.is_timedelta64_dtype(old.dtype):
+        return old.where(~free, pd.Series(drawn.to_numpy(), index=old.index).astype(old.dtype))
+    values = drawn.to_numpy() if column.kind == "datetime" else everyday(drawn, column).to_numpy(dtype=float)
     result = old.copy()
     if pd.api.types.is_datetime64_any_dtype(old.dtype):
         moments = pd.Series(pd.DatetimeIndex(values), index=old.index)
