@@ -112,8 +112,8 @@ def _datetime(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...])
         moments = pd.to_datetime(pd.Series(values.to_pandas()), utc=aware)
     else:
         text = _without_missing(_text(values), missing)
-        aware = "%z" in column.time_format
-        moments = pd.to_datetime(text.to_pandas(), format=column.time_format, errors="coerce", utc=aware)
+        aware = "%z" in column.read_format
+        moments = pd.to_datetime(text.to_pandas(), format=column.read_format, errors="coerce", utc=aware)
         if int(moments.isna().sum()) > text.null_count:
             raise _BrokenRule(f"a value does not follow the format {column.time_format!r}")
     return in_zone(pd.Series(moments).dt.as_unit("s"), column.timezone)

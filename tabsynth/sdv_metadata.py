@@ -159,7 +159,7 @@ def _described(column: Column, version: str) -> dict[str, Any]:
     numbers = ("integer", "float", "duration")
     described: dict[str, Any] = {"sdtype": "numerical" if column.kind in numbers else column.kind}
     if column.kind == "datetime":
-        described["datetime_format"] = column.time_format
+        described["datetime_format"] = column.read_format
     if version == "V1":
         number = {"integer": "Int64", "float": "Float"}.get(column.kind)
         return described | ({} if number is None else {"computer_representation": number})
@@ -175,7 +175,7 @@ def _described(column: Column, version: str) -> dict[str, Any]:
 def _end(column: Column, bound: float) -> Any:
     """Return one end of a range as SDV writes it."""
     if column.kind == "datetime":
-        return datetime.fromtimestamp(bound, UTC).strftime(column.time_format)
+        return datetime.fromtimestamp(bound, UTC).strftime(column.read_format)
     if column.kind == "duration":
         return bound / UNITS[column.unit or "s"]
     return int(bound) if column.kind == "integer" else bound

@@ -115,6 +115,18 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
         ["1970-01-01T01:00:07+01:00", "1970-01-01T00:00:09Z"],
         Column("a", "datetime", bounds=(7, 9), format="%Y-%m-%dT%H:%M:%S%z", timezone="UTC"),
     ),
+    "offsets with a colon": (
+        ["1970-01-01T01:00:07+01:00", "1970-01-01T00:00:09+00:00"],
+        Column("a", "datetime", bounds=(7, 9), format="%Y-%m-%dT%H:%M:%S%:z", timezone="UTC"),
+    ),
+    "offsets without one": (
+        ["1970-01-01T01:00:07+0100", "1970-01-01T00:00:09+0000"],
+        Column("a", "datetime", bounds=(7, 9), format="%Y-%m-%dT%H:%M:%S%z", timezone="UTC"),
+    ),
+    "moments of UTC": (
+        ["1970-01-01T00:00:07Z", "1970-01-01T00:00:09Z"],
+        Column("a", "datetime", bounds=(7, 9), format="%Y-%m-%dT%H:%M:%SZ", timezone="UTC"),
+    ),
     "numbers where there is none": (
         [*range(30), -999, -999, 999, 999, 99],
         Column("a", "integer", bounds=(0, 99), codes=(999, -999)),

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tabsynth.canonical import as_text
 from tabsynth.columns.times import duration_text, place_in_cycle, seconds_of, written
+from tabsynth.drafting import draft
 from tabsynth.encoding.codec import Codec
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import SchemaError, TableError
@@ -172,6 +174,22 @@ def test_offsets_in_a_text_are_kept_where_the_format_has_them(tmp_path):
     table = read(pd.DataFrame({"a": ["2024-01-15T07:00:00+0000", "2024-05-15T11:30:00+0530"]}), only(column))
     write_rows(table.private, table.schema, tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text().split()[1:] == ["2024-01-15T08:00:00+0100", "2024-05-15T08:00:00+0200"]
+
+
+@pytest.mark.parametrize("offset", ["+02:00", "+0200", "Z"])
+def test_an_offset_leaves_in_the_form_in_which_it_came(tmp_path, offset):
+    frame = pd.DataFrame({"a": [f"2024-05-15T11:30:{second:02d}{offset}" for second in range(30)]})
+    schema = draft(frame).schema
+    write_rows(read(frame, schema).private, schema, tmp_path / "a.csv")
+    first = {"+02:00": "09:30:00+00:00", "+0200": "09:30:00+0000", "Z": "11:30:00Z"}[offset]
+    assert (tmp_path / "a.csv").read_text().split()[1] == f"2024-05-15T{first}"
+    pd.testing.assert_frame_equal(read(tmp_path / "a.csv", schema).private, read(frame, schema).private)
+
+
+@pytest.mark.parametrize(("form", "text"), [("%H:%M%:z", "00:01+00:00"), ("%H:%M%z", "00:01+0000")])
+def test_an_offset_of_no_zone_is_that_of_utc(form, text):
+    column = Column("a", "datetime", format=form)
+    assert as_text(pd.Series([pd.Timestamp(60, unit="s"), pd.NaT]), column).tolist()[0] == text
 
 
 def test_hours_that_come_twice_or_never_have_a_meaning():

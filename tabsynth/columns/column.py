@@ -146,6 +146,11 @@ class Column:
         """The strftime format of a datetime column, ISO date unless declared."""
         return self.format or "%Y-%m-%d"
 
+    @property
+    def read_format(self) -> str:
+        """The format by which texts are read: an offset is %z, with a colon (%:z) or without."""
+        return self.time_format.replace("%:z", "%z")
+
     def axis_value(self, value: Any) -> float:
         """Place one value, or a moment written in ISO form, on the real axis; raise SchemaError when it has none."""
         try:

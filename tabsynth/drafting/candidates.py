@@ -20,7 +20,7 @@ DAYS = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y")
 CLOCKS = ("%H:%M", "%H:%M:00", "%H:%M:%S", "%H:%M:%S.%f")  # :00 is every value's own: such a column counts in minutes
 MINUTE = "%Y-%m-%d %H:%M:00"
 SECOND = "%Y-%m-%d %H:%M:%S"
-ZONED = tuple(f"%Y-%m-%d{between}{clock}%z" for between in "T " for clock in CLOCKS)
+OFFSETS = {"Z": ".*Z", "%:z": r".*[+-]\d\d:\d\d", "%z": ".*"}  # how an offset from UTC is written
 # with days as pandas, Python and PostgreSQL write them
 CLOCK = r"(-?\d+ days?,? \+?|-)?\d+:\d\d(:\d\d(\.\d+)?)?"
 DURATIONS: dict[str, str] = {"clock": CLOCK, "iso": r"[+-]?P([\d.,]+[WD])*(T([\d.,]+[HMS])+)?"}
@@ -119,8 +119,13 @@ def _of_text(name: str) -> list[Candidate]:
     numbers = [Candidate(column(kind), _are_numbers, coded=True) for kind in ("integer", "float")]
     naive = [*DAYS, *(f"{day}{between}{clock}" for day in DAYS for between in " T" for clock in CLOCKS)]
     moments = [column("datetime", format=form) for form in naive]
-    moments += [column("datetime", format=form, timezone="UTC") for form in ZONED]
-    return [*lengths, days, Candidate(column("boolean"), _is_truth), *numbers, *map(Candidate, moments)]
+    zoned = [
+        Candidate(column("datetime", format=f"%Y-%m-%d{between}{clock}{offset}", timezone="UTC"), fits)
+        for offset, fits in ((offset, partial(_all_match, pattern=shape)) for offset, shape in OFFSETS.items())
+        for between in "T "
+        for clock in CLOCKS
+    ]
+    return [*lengths, days, Candidate(column("boolean"), _is_truth), *numbers, *map(Candidate, moments), *zoned]
 
 
 def _moments(name: str, kind: pa.DataType) -> list[Candidate]:
