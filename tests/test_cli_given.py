@@ -113,6 +113,15 @@ WRONG = {
     "an unknown column": (["--given-file", "wrong.csv"], "got 'town'"),
     "an unknown value": (["--given-file", "value.csv"], "'city': a value is not among the declared"),
     "no share": (["--rows", "5", "--share", "city=Ulm"], "COLUMN=VALUE:SHARE"),
+    "shares of two columns": (
+        ["--rows", "5", "--share", "city=Ulm:0.3", "--share", "ill=true:0.5"],
+        "Shares are of the values of one column; got 'city' and 'ill'.",
+    ),
+    "two shares": (["--rows", "5", "--share", "city=Ulm:0.3", "--share", "city=Ulm:0.5"], "a value has two shares"),
+    "two conditions": (
+        ["--rows", "5", "--given", "age=30..", "--given", "age=..40"],
+        "Column 'age' has two conditions; one can be a range (low..high) or several values (a|b).",
+    ),
     "cold": (["--rows", "5", "--temperature", "0"], "--temperature must be a finite number above 0"),
     "not of this model": (["--rows", "5", "--temperature", "2"], "only `rows`"),
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -110,7 +112,7 @@ def given_from_texts(texts: Sequence[str], schema: Schema) -> dict[str, Any]:
     """Read conditions of a command line: `column=value`, `number=low..high`, `category=one|another`, `column=`.
 
     Either end of a range may be left out; nothing after the sign means missing. Raises InputError for a text without a
-    sign, and for one that does not begin with a column's name.
+    sign, for one that does not begin with a column's name, and for two on one column.
 
     >>> schema = Schema((Column("income", "categorical", categories=("<=50K", ">50K")), Column("age", "integer")))
     >>> given_from_texts(["income=>50K", "age=30..40"], schema)
@@ -123,6 +125,10 @@ def given_from_texts(texts: Sequence[str], schema: Schema) -> dict[str, Any]:
             known = ", ".join(column.name for column in schema.modelled)
             raise InputError(f"A condition is COLUMN=VALUE; got {text!r}. Columns: {known}.")
         name = max(names, key=len)
+        if name in found:
+            raise InputError(
+                f"Column {name!r} has two conditions; one can be a range (low..high) or several values (a|b)."
+            )
         found[name] = _from_text(schema[name], text[len(name) + 1 :])
     return found
 
@@ -184,14 +190,32 @@ def _span(column: Column, value: Any) -> tuple[float, float]:
     if isinstance(value, list | set | frozenset) or (isinstance(value, tuple) and len(value) != 2):
         raise InputError(f"Column {column.name!r}: a condition is a value or a pair of two; got {value!r}.")
     low, high = value if isinstance(value, tuple) else (value, value)
-    try:
-        least = -np.inf if low is None else column.axis_value(low)
-        most = np.inf if high is None else column.axis_value(high)
-    except SchemaError as error:
-        raise InputError(str(error)) from None
+    least = -np.inf if low is None else _place(column, low)
+    most = np.inf if high is None else _place(column, high)
     if not least <= most:
         raise InputError(f"Column {column.name!r}: the smaller end of a range comes first; got {value!r}.")
     return least, most
+
+
+def _place(column: Column, value: Any) -> float:
+    """Return a value's place on the axis; a moment may be written in the column's own format."""
+    if column.kind == "datetime" and isinstance(value, str):
+        with suppress(ValueError):
+            value = datetime.strptime(value.strip(), column.read_format)
+    try:
+        return column.axis_value(value)
+    except SchemaError as error:
+        raise InputError(f"{error}{_forms(column)}") from None
+
+
+def _forms(column: Column) -> str:
+    """Say how a moment or a duration is written."""
+    if column.kind == "datetime":
+        example = datetime(1999, 12, 31, 23, 59).strftime(column.read_format)
+        return f" Write it in its format, such as {example}, or in ISO form, such as 1999-12-31 or 1999-12-31T23:59."
+    if column.kind == "duration":
+        return f" Write it as 1:30:00, PT1H30M, or a number of its unit, {column.unit or 's'}."
+    return ""
 
 
 def _text(column: Column, value: Any) -> str:

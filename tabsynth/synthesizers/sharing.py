@@ -87,7 +87,12 @@ def shares_from_texts(texts: list[str], schema: Schema) -> dict[str, dict[Any, f
         if not names or math.isnan(part):
             raise InputError(f"A share is COLUMN=VALUE:SHARE, such as fraud=yes:0.3; got {text!r}.")
         name = max(names, key=len)
-        found.setdefault(name, {})[pair[len(name) + 1 :] or None] = part
+        value = pair[len(name) + 1 :] or None
+        if found and name not in found:
+            raise InputError(f"Shares are of the values of one column; got {next(iter(found))!r} and {name!r}.")
+        if value in found.get(name, {}):
+            raise InputError(f"Column {name!r}: a value has two shares.")
+        found.setdefault(name, {})[value] = part
     return found
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tabsynth.constraints import Combinations, Dependency, Inequality, OneHot, Predicate, Sum, Unique
-from tabsynth.encoding.conditions import given_from_texts
+from tabsynth.encoding.conditions import conditions_of, given_from_texts
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, ModelError, SchemaError
 from tabsynth.privacy.budget import Budget
@@ -347,7 +347,10 @@ REFUSED = {
     "three ends": ({"a": (1, 2, 3)}, r"a condition is a value or a pair of two"),
     "a list of numbers": ({"a": [1, 2]}, r"a condition is a value or a pair of two"),
     "no number": ({"a": "many"}, r"Column 'a': 'many' is no value of kind integer"),
-    "no date": ({"in": ("yesterday", None)}, r"'yesterday' is no value of kind datetime"),
+    "no date": (
+        {"in": ("yesterday", None)},
+        r"'yesterday' is no value of kind datetime\. Write it in its format, such as 1999-12-31, or in ISO form",
+    ),
     "no truth": ({"ill": "perhaps"}, r"'perhaps' is none of its values: False, True"),
     "against a mapping": ({"city": "city 0", "state": "NY"}, r"contradict a constraint.*'state' follows from 'city'"),
     "against an order": ({"in": "1970-01-09", "out": "1970-01-02"}, r"contradict a constraint.*'in' <= 'out'"),
@@ -427,6 +430,15 @@ def test_the_longest_name_before_a_sign_is_the_column():
     schema = Schema(tuple(Column(name, "categorical", categories=levels) for name in ("a", "a=b")))
     assert given_from_texts(["a=b=c=d"], schema) == {"a=b": "c=d"}
     assert given_from_texts(["a=x|y"], schema) == {"a": "x|y"}
+
+
+def test_a_moment_may_be_written_in_the_columns_own_format():
+    days = Column("in", "datetime", bounds=(0, 40 * 365 * 86_400), bins=(0, 41 * 365 * 86_400), format="%d/%m/%Y")
+    (one,) = conditions_of(given_from_texts(["in=02/01/1970..1971-03-01"], Schema((days,))), Schema((days,)))
+    assert one.span == (86_400, 424 * 86_400)
+    aware = replace(days, format="%Y-%m-%dT%H:%M%:z", timezone="Europe/Berlin")
+    (one,) = conditions_of({"in": ("1970-01-01T02:00+02:00", "1970-01-01T02:00")}, Schema((aware,)))
+    assert one.span == (0, 3_600)
 
 
 @pytest.mark.slow
