@@ -130,9 +130,15 @@ class Auto:
 def settle(synthesizer: Synthesizer, intake: Intake, *, budgeted: bool) -> tuple[Synthesizer, Intake]:
     """Return the family that `auto` stands for, and the intake with a note of it; anything else as it is.
 
-    Public facts alone decide, so this comes before a ledger is opened. Raises SchemaError when a column is free text
-    and the synthesizer cannot hold it, ModelError when it can and the package that it needs is not there.
+    Public facts alone decide, so this comes before a ledger is opened. Raises InputError when there is a budget and the
+    synthesizer is never private, SchemaError when a column is free text and the synthesizer cannot hold it, ModelError
+    when it can and the package that it needs is not there.
     """
+    if budgeted and getattr(synthesizer, "never_private", False):
+        raise InputError(
+            f"{synthesizer.name} is never private: no budget covers it. Use another model, such as "
+            f"{registry.DEFAULT_SYNTHESIZER}, or no epsilon. Nothing was run or charged."
+        )
     if not isinstance(synthesizer, Auto):
         require_texts(synthesizer, intake.table.schema)
         return synthesizer, intake

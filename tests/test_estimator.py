@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tabsynth import Budget, Column, Ledger, PrivacyWarning, Schema, TabularSynthesizer
-from tabsynth.errors import BudgetExceeded, InputError, LedgerError, SchemaError, TableError
+from tabsynth.errors import InputError, LedgerError, SchemaError, TableError
 from tabsynth.synthesizers.independent import Independent
 from tabsynth.synthesizers.marginals import Marginals
 
@@ -175,9 +175,13 @@ def test_a_ledger_sent_to_another_process_is_a_record() -> None:
     assert not ledger.closed
 
 
-def test_bootstrap_is_refused_under_a_budget() -> None:
-    with pytest.raises(BudgetExceeded):
-        TabularSynthesizer("bootstrap", epsilon=1.0, schema=SCHEMA).fit(_people())
+@pytest.mark.parametrize("model", ["bootstrap", "smote", "trees"])
+def test_what_is_never_private_is_refused_under_a_budget(model: str) -> None:
+    ledger = Ledger(Budget(1.0, 1e-6))
+    with pytest.raises(InputError, match=f"{model} is never private: no budget covers it. Use another model, such as"):
+        TabularSynthesizer(model, ledger=ledger, schema=SCHEMA).fit(_people())
+    assert ledger.charges == ()
+    assert not ledger.closed
 
 
 def test_the_estimator_conditions_fills_in_and_predicts() -> None:

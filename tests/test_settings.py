@@ -71,6 +71,18 @@ def test_the_command_line_refuses_them_before_there_is_a_ledger(
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
+def test_what_is_never_private_is_refused_before_there_is_a_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"age": [1, 2, 3] * 9}).to_csv("t.csv", index=False)
+    asked = ["--discover", "--model", "trees", "--epsilon", "1"]
+    for command in (["fit", "t.csv", "-o", "out"], ["release", "t.csv", "-o", "out"], ["canary", "t.csv", "-o", "out"]):
+        assert run([*command, *asked]) == 2
+        assert "trees is never private" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
 @pytest.mark.parametrize("epsilon", ["1", [1.0], True])
 def test_an_epsilon_that_is_no_number_is_named(epsilon: Any) -> None:
     with pytest.raises(InputError, match="epsilon must be a number; got"):

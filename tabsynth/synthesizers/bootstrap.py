@@ -49,6 +49,7 @@ class Bootstrap:
 
     name: ClassVar[str] = "bootstrap"
     sampler: ClassVar[type[Sampler]] = BootstrapSampler
+    never_private: ClassVar[bool] = True
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Keep the rows; see `Synthesizer.fit`."""

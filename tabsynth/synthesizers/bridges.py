@@ -90,6 +90,7 @@ class Bridged:
 
     name: ClassVar[str]
     sampler: ClassVar[type[Sampler]] = BridgedSampler
+    never_private: ClassVar[bool] = True
     foreign: ClassVar[type[_Foreign]]
     kind: ClassVar[type]  # their class
 

@@ -123,6 +123,7 @@ class Smote:
 
     name: ClassVar[str] = "smote"
     sampler: ClassVar[type[Sampler]] = SmoteSampler
+    never_private: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be fitted with."""

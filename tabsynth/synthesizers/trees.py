@@ -184,6 +184,7 @@ class Trees:
 
     name: ClassVar[str] = "trees"
     sampler: ClassVar[type[Sampler]] = TreesSampler
+    never_private: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be fitted with."""

@@ -14,6 +14,7 @@ import pytest
 from tabsynth import TabularSynthesizer, datasets, registry
 from tabsynth.errors import BudgetExceeded, InputError, ModelError
 from tabsynth.fitting import make_synthesizer
+from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.release.provenance import generator
@@ -168,8 +169,10 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(
 @pytest.mark.usefixtures("packages")
 def test_a_budget_is_refused_in_words() -> None:
     visits = datasets.clinic_visits(rows=300)
-    with pytest.raises(BudgetExceeded, match=r"ctgan:ctgan is not private: .* Nothing was run or charged."):
+    with pytest.raises(InputError, match=r"ctgan:ctgan is never private: .* Nothing was run or charged."):
         TabularSynthesizer("ctgan:ctgan", epsilon=8.0, schema=visits.schema).fit(visits.frame)
+    with pytest.raises(BudgetExceeded, match=r"ctgan:ctgan is not private: .* Nothing was run or charged."):
+        _load("ctgan:ctgan").fit(awkward_table("every kind"), Ledger(Budget(8.0, 1e-6)), Secret())
     assert CALLS == []
 
 
