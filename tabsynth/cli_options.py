@@ -14,7 +14,7 @@ import typer
 import yaml
 from rich.markup import escape
 
-from tabsynth.console import people
+from tabsynth.console import people, say_warning
 from tabsynth.errors import InputError
 
 if TYPE_CHECKING:
@@ -151,11 +151,13 @@ def ledger_opener(
     known = table_ledger.check(place, data=data, lifetime=total, budget=budget) if is_there(table) else False
     if usual is not None and usual.exists() and not (place.exists() and place.samefile(usual)):
         said = f"{usual} is kept beside the table: neither ledger knows what is charged to the other."
-        people.print(f"[yellow]Warning:[/] {escape(said)}")
+        say_warning(said)
 
     def opened(resumes: int | None = None) -> Ledger:
         ledger = Ledger.open(place, data=identity(table), lifetime=total, budget=budget, resumes=resumes)
         people.print(f"Ledger: [bold]{escape(str(place))}[/]{'' if known else ' (new)'}")
+        for remark in table_ledger.remarks(place, budget) if resumes is None else ():
+            say_warning(remark)
         return ledger
 
     return place, opened

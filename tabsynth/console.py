@@ -67,7 +67,7 @@ def statuses(verdicts: Any) -> dict[str, str]:
     return {verdict.name: verdict.status for verdict in verdicts}
 
 
-def say_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+def say_warning(message: Any, *_: Any, **__: Any) -> None:
     """Show a warning as a line, in the place of `warnings.showwarning`."""
     people.print(f"[yellow]Warning:[/] {escape(str(message))}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,42 @@ def test_the_command_splits_every_fit(tmp_path: Path, capsys: pytest.CaptureFixt
         assert word in said.err
     assert run(["ledger", "show", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["attempts"] == 1
+
+
+def _fit(name: str, *options: str) -> int:
+    return run(["fit", "t.csv", "--schema", "s.yaml", "--model", "independent", "-o", name, *options])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a small table and its schema."""
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("a\n" + "1\n2\n" * 200)
+    Path("s.yaml").write_text("rows: 400\ncolumns: [{name: a, kind: integer, bounds: [0, 9]}]\n")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_fit_that_gets_less_than_it_asks_for_is_told_how_much(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _fit("one", "--epsilon", "2", "--lifetime", "4") == 0
+    assert "of the lifetime budget" not in " ".join(capsys.readouterr().err.split())
+    assert _fit("two", "--epsilon", "5") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    found = re.search(r"Warning: .*: of the lifetime budget about epsilon (\S+) is left,.*; 5 was asked for", said)
+    assert found is not None
+    spent = re.search(r"Spent epsilon (\S+)", said)
+    assert spent is not None
+    assert float(found[1]) == pytest.approx(float(spent[1]), rel=0.03)
+    assert _fit("three", "--epsilon", "1") == 4
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_private_fit_after_one_that_was_not_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    warning = "fit 1 was not private. What is charged now is the epsilon of this fit alone"
+    assert _fit("one") == 0
+    assert warning not in " ".join(capsys.readouterr().err.split())
+    assert _fit("two", "--epsilon", "1") == 0
+    assert warning in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_damaged_ledger_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

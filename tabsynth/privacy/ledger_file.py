@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dp_accounting import GaussianDpEvent, LaplaceDpEvent
+
 from tabsynth.errors import BudgetExceeded, LedgerError
 from tabsynth.privacy import accounting, events
 from tabsynth.privacy.budget import Budget
@@ -85,7 +87,34 @@ class Statement:
                 raise LedgerError("Without a lifetime budget, say at which delta the epsilon is wanted.")
             delta = self.lifetime.delta
         charges = [charge for fit in self.fits for charge in fit.charges]
-        return accounting.cost(charges, delta) if all(fit.private or not fit.charges for fit in self.fits) else math.inf
+        return accounting.cost(charges, delta) if not self.loose else math.inf
+
+    @property
+    def loose(self) -> tuple[int, ...]:
+        """The numbers of the fits that were charged for something and are not private."""
+        return tuple(fit.number for fit in self.fits if fit.charges and not fit.private)
+
+    def room(self, budget: Budget) -> float:
+        """Return about how much of a budget's epsilon the lifetime budget has left for one more fit, 0.0 for nothing.
+
+        Exact to 1% for a fit that is one Gaussian mechanism (Laplace, when delta is 0); others come close to it.
+        """
+        charges = [charge for fit in self.fits for charge in fit.charges]
+
+        def affords(epsilon: float) -> bool:
+            mu = accounting.gaussian_mu(Budget(epsilon, budget.delta))
+            event = GaussianDpEvent(1 / mu) if mu > 0 else LaplaceDpEvent(1 / epsilon)
+            return self.lifetime is None or accounting.fits(self.lifetime, [*charges, Charge(event, "one more fit")])
+
+        if affords(budget.epsilon):
+            return budget.epsilon
+        low, high = budget.epsilon / 1024, budget.epsilon
+        if not affords(low):
+            return 0.0
+        while high > 1.01 * low:
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if affords(middle) else (low, middle)
+        return low
 
 
 class LedgerFile:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tabsynth.errors import BudgetExceeded, LedgerError
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.chain import WAIT
-from tabsynth.privacy.ledger_file import LedgerFile
+from tabsynth.privacy.ledger_file import LedgerFile, verify
 
 
 def beside(table: Path | str) -> Path:
@@ -46,6 +46,22 @@ def check(
     if limit is not None and limit.private and (budget is None or not budget.private):
         raise BudgetExceeded(f"A fit without a budget is not private, and {place} has a lifetime budget: {limit}.")
     return there
+
+
+def remarks(path: Path | str, budget: Budget | None) -> tuple[str, ...]:
+    """Return what to know before a fit with this budget is charged to the ledger: nothing bounds, or less is left."""
+    if budget is None or not budget.private:
+        return ()
+    found, said = verify(path), []
+    if found.loose:
+        said.append(
+            f"{path}: fit {found.loose[0]} was not private. What is charged now is the epsilon of this fit alone; all "
+            "fits on this table together have none that is finite."
+        )
+    if (room := found.room(budget)) < budget.epsilon:
+        left = f"about epsilon {room:.3g} is left, and this fit gets no more" if room else "nothing is left for a fit"
+        said.append(f"{path}: of the lifetime budget {left}; {budget.epsilon:g} was asked for.")
+    return tuple(said)
 
 
 def record_use(path: Path | str, data: Path | bytes, command: str, text: str, wait: float = WAIT) -> None:

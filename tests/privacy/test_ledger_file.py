@@ -79,6 +79,21 @@ def test_the_lifetime_budget_holds_all_fits_composed_together(path):
     assert ledger_file.verify(path).fits[2].charges == ()
 
 
+def test_what_is_left_of_a_lifetime_budget_is_known_before_a_fit(path):
+    opened(path, lifetime=LIFETIME).spend_rest(dp.GaussianDpEvent, why="first")
+    before = ledger_file.verify(path)
+    assert before.room(Budget(0.5, 1e-6)) == 0.5
+    room = before.room(Budget(1.9, 1e-6))
+    pure = before.room(Budget(1.9, 0.0))
+    second = opened(path, Budget(1.9, 1e-6))
+    second.spend_rest(dp.GaussianDpEvent, why="second")
+    assert room < 1.9
+    assert room == pytest.approx(second.spent.epsilon, rel=0.02)
+    assert 0.9 < pure < room
+    assert ledger_file.verify(path).room(Budget(200.0, 1e-6)) == 0.0
+    assert ledger_file.verify(path).loose == ()
+
+
 def test_a_fit_that_is_not_private_cannot_run_under_a_lifetime_budget(path):
     ledger = opened(path, lifetime=LIFETIME)
     with pytest.raises(BudgetExceeded, match="without a budget"):
