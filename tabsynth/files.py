@@ -29,6 +29,7 @@ TSV_ENDINGS = (".tsv", ".tsv.gz")
 CSV_ENDINGS = (".csv", ".csv.gz", *TSV_ENDINGS, ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 CHUNK = 250_000  # rows that are held at once, about, while a table is read
+_INDEX = re.compile(r"__index_level_\d+__")
 BLOCK = 2**24  # bytes of a CSV file that become one batch
 DELIMITERS = {",": ",", ";": ";", "\t": "\\t", "|": "|"}  # the usual ones, and how a command line has them
 NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*")
@@ -167,13 +168,22 @@ def _usual_delimiter(path: Path) -> str:
 
 
 def _open_parquet(path: Path) -> Opened:
-    names = tuple(pa_parquet.ParquetFile(path).schema_arrow.names)
+    names = without_index(pa_parquet.ParquetFile(path).schema_arrow.names)
 
     def start() -> Iterator[pa.RecordBatch]:
         with pa_parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(CHUNK)
+            yield from file.iter_batches(CHUNK, columns=list(names))
 
     return Opened(str(path), names, start)
+
+
+def without_index(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns without those that pandas gives to an index that has none: they number rows.
+
+    >>> without_index(["age", "__index_level_0__"])
+    ('age',)
+    """
+    return tuple(name for name in names if not _INDEX.fullmatch(name))
 
 
 def _open_csv(path: Path, delimiter: str) -> Opened:
@@ -210,6 +220,8 @@ def _refusing(label: str) -> Iterator[None]:
 
 def _from_frame(frame: pd.DataFrame) -> pa.Table:
     """Turn a frame into Arrow columns; columns of mixed objects become text."""
+    if frame.columns.nlevels > 1:
+        raise TableError("table: its columns have names of several levels; give each one name, a text.")
     names = [str(name) for name in frame.columns]
     check_names("table", names)
     return pa.table([_from_series(frame.iloc[:, i]) for i in range(len(names))], names=names)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from tabsynth.errors import InputError, TableError
 from tabsynth.files import file_digest, is_parquet, read_raw, write_frame
+from tabsynth.sources import open_source
 
 FRAME = pd.DataFrame({"näme, quoted": ['a,\n"b"', "北京", "x"], "n": [1, 2, 3]})
 CSV = b"a,b\n" + b"".join(b"%d,Zebedee%d\n" % (i % 7, i * 7919) for i in range(50_000))
@@ -138,6 +140,26 @@ def test_frames_with_names_that_repeat_or_are_missing() -> None:
         read_raw(pd.DataFrame([[1, 2]], columns=[1, "1"]))
     with pytest.raises(TableError, match="column 1 has no name"):
         read_raw(pd.DataFrame([[1]], columns=[""]))
+
+
+def test_columns_of_several_levels_are_refused() -> None:
+    with pytest.raises(TableError, match="names of several levels"):
+        read_raw(pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")])))
+
+
+def test_the_index_that_pandas_writes_is_no_column(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"a": [1, 2, 3]}, index=[7, 3, 1])
+    rows.to_parquet(tmp_path / "t.parquet")
+    raw = read_raw(tmp_path / "t.parquet")
+    assert raw.columns.to_pydict() == {"a": [1, 2, 3]}
+    assert raw.columns.to_pandas()["a"].tolist() == [1, 2, 3]
+    (tmp_path / "many").mkdir()
+    rows.to_parquet(tmp_path / "many" / "1.parquet")
+    for given in (tmp_path / "many", pq.read_table(tmp_path / "t.parquet")):
+        assert open_source(given).names == ("a",)
+        assert [batch.to_pydict() for batch in open_source(given).batches()] == [{"a": [1, 2, 3]}]
+    rows.rename_axis("row").to_parquet(tmp_path / "named.parquet")
+    assert open_source(tmp_path / "named.parquet").names == ("a", "row")
 
 
 def test_mixed_objects_become_text_and_gaps_stay_gaps() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from tabsynth.errors import TableError
-from tabsynth.files import check_names
+from tabsynth.files import check_names, without_index
 from tabsynth.sources.base import BATCH_ROWS, Source, as_simple, simple
 
 LABEL = "table"
@@ -20,6 +20,7 @@ class InMemory(Source):
 
     def __init__(self, table: pa.Table) -> None:
         check_names(LABEL, table.column_names)
+        table = table.select(without_index(table.column_names))
         self.label, self.schema = LABEL, simple(table.schema)
         self._table = table
 
