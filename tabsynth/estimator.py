@@ -109,6 +109,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self.frame_kind_: FrameKind = kind_of(table)
         # what a frame's own types tell of its rows is not paid for
         self.dtypes_ = declared_types(self.schema_, self.frame_kind_) if budgeted else frame_types(table)
+        self._names = {str(name): name for name in names_of(table)}  # those of pandas need not be text
         self._rng = np.random.default_rng(self.seed)
         return self
 
@@ -142,7 +143,9 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
             with progress_bar("Sampling", show=self.progress) as report:
                 return self.model_.sample(wanted, self._stream(seed), to=to, progress=report, **asked)
         drawn = self.model_.sample(wanted, self._stream(seed), as_=self.frame_kind_, **asked)
-        return alike(plain(drawn, self.schema_) if self.frame_kind_ == "pandas" else drawn, self.dtypes_)
+        if self.frame_kind_ != "pandas":
+            return alike(drawn, self.dtypes_)
+        return alike(plain(drawn, self.schema_), self.dtypes_).rename(columns=self._names)
 
     def impute(self, X: Any, *, seed: int | None = None) -> Any:
         """Return a table with its missing cells drawn from the model given the rest of their row, as a frame like `X`.
@@ -167,7 +170,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         wanted = target or self.schema_.target
         if wanted is None:
             raise InputError("Name the target: the schema declares none.")
-        return self.model_.predict_proba(to_pandas(_rows(X)), wanted)
+        return self.model_.predict_proba(_named(X), str(wanted))
 
     def _knows_likelihood(self) -> bool:
         """Whether the fitted model does."""
@@ -179,7 +182,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
 
         Nothing is charged. See `Model.log_likelihood`.
         """
-        return self.model_.log_likelihood(to_pandas(_rows(X)))
+        return self.model_.log_likelihood(_named(X))
 
     def _stream(self, seed: int | None) -> np.random.Generator:
         """Return the estimator's own stream, or that of a seed."""
@@ -198,6 +201,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self = cls(model.name, schema=model.schema, epsilon=budget.get("epsilon"), delta=budget.get("delta", 1e-6))
         self.model_, self.schema_, self.frame_kind_ = model, model.schema, "pandas"
         self.dtypes_ = declared_types(model.schema, "pandas")
+        self._names = {}
         self._rng = np.random.default_rng()
         return self
 
@@ -266,6 +270,11 @@ def _rows(X: Any) -> Any:
     """Return rows to work on as a frame of `in_memory`, the columns of an array named as in `fit`."""
     frame = in_memory(X)
     return _numbered(check_array(X, dtype=None, ensure_all_finite=False)) if frame is None else frame
+
+
+def _named(X: Any) -> pd.DataFrame:
+    """Return rows as a frame of pandas whose columns have texts for names, as a schema's have."""
+    return to_pandas(_rows(X)).rename(columns=str)
 
 
 def _numbered(array: Any) -> pd.DataFrame:

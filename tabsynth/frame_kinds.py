@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tabsynth import _check
 from tabsynth.columns import Column
+from tabsynth.columns.reading import code_text
 from tabsynth.errors import InputError
 from tabsynth.schema import Schema
 from tabsynth.sources.frames import is_polars, read_all
@@ -105,15 +106,24 @@ def changed(frame: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:
 
 
 def frame_types(frame: Any) -> dict[str, Any]:
-    """Return each column's type without the categories that a categorical one carries: they are private values."""
+    """Return each column's type, of the categories that a categorical one of pandas carries those that it holds.
+
+    Others may be private values, and no row can have them.
+    """
     if isinstance(frame, pa.Table):
         return dict(zip(frame.column_names, frame.schema.types, strict=True))
     if isinstance(frame, pd.DataFrame):
-        kinds = ((str(name), dtype) for name, dtype in frame.dtypes.items())
-        return {name: "category" if isinstance(kind, pd.CategoricalDtype) else str(kind) for name, kind in kinds}
+        places = enumerate(map(str, frame.columns))
+        return {name: _frame_type(frame.iloc[:, place]) for place, name in places}
     import polars
 
     return {name: polars.Categorical() if kind == polars.Enum else kind for name, kind in frame.schema.items()}
+
+
+def _frame_type(series: pd.Series) -> Any:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return series.cat.remove_unused_categories().dtype
+    return str(series.dtype)
 
 
 def declared_types(schema: Schema, kind: FrameKind) -> dict[str, Any]:
@@ -153,15 +163,24 @@ def alike(frame: Any, types: Mapping[str, Any]) -> Any:
 
 
 def _cast_pandas(frame: pd.DataFrame, name: str, kind: Any) -> pd.DataFrame:
-    frame[name] = frame[name].astype(kind)
+    if isinstance(kind, pd.CategoricalDtype):
+        levels = {code_text(level) if isinstance(level, float) else str(level): level for level in kind.categories}
+        values = frame[name].astype(object)
+        known = set(values.dropna()) <= set(levels)
+        frame[name] = pd.Categorical(values.map(levels), dtype=kind) if known else values.astype("category")
+    else:
+        frame[name] = frame[name].astype(kind)
     return frame
 
 
 def _cast_polars(frame: Any, name: str, kind: Any) -> Any:
     import polars
 
+    column = polars.col(name)
+    if kind == polars.Time and frame.schema[name] == polars.Duration:  # since midnight
+        column = column.dt.total_nanoseconds()
     try:
-        return frame.with_columns(polars.col(name).cast(kind))
+        return frame.with_columns(column.cast(kind))
     except polars.exceptions.PolarsError:
         return frame
 
@@ -170,4 +189,8 @@ def _cast_arrow(frame: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
     column = frame.column(name)
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type).dictionary_encode()
+    if pa.types.is_decimal(kind) and pa.types.is_integer(column.type):
+        column = column.cast(pa.decimal128(38, kind.scale))  # Arrow asks for room for the largest integer
+    if pa.types.is_time(kind) and pa.types.is_duration(column.type):  # since midnight
+        column = column.cast(pa.duration("us")).cast(pa.int64()).cast(pa.time64("us"))
     return frame.set_column(frame.column_names.index(name), name, column.cast(kind))

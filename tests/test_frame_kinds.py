@@ -128,6 +128,56 @@ def test_durations_are_filled_in_their_unit() -> None:
     assert set(filled / pd.Timedelta(hours=1)) == {0.5, 1.0, 1.5, 2.0}
 
 
+def test_categories_keep_their_order_and_their_values() -> None:
+    sizes = pd.CategoricalDtype(["small", "large", "huge", "unheard-of"], ordered=True)
+    levels = pd.CategoricalDtype([3, 1, 2])
+    frame = pd.DataFrame(
+        {
+            "size": pd.Categorical(["large", "small", None, "huge"] * 5, dtype=sizes),
+            "level": pd.Categorical([1, 3, 3, 2] * 5, dtype=levels),
+        }
+    )
+    rows = TabularSynthesizer("independent", seed=0).fit(frame).sample(50, seed=1)
+    assert rows["size"].dtype == pd.CategoricalDtype(["small", "large", "huge"], ordered=True)
+    assert rows["level"].dtype == levels
+    assert set(rows["level"]) == {1, 2, 3}
+    assert rows["size"].isna().any()
+    assert str(alike(pd.DataFrame({"a": ["x", "z"]}), {"a": pd.CategoricalDtype(["x", "y"])})["a"].dtype) == "category"
+
+
+def test_decimals_and_times_of_day_come_back() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(
+        {
+            "at": [datetime.time(8, 30), datetime.time(17, 5, 1), None],
+            "price": [decimal.Decimal("1.25"), None, decimal.Decimal(3)],
+        }
+    )
+    frame = polars.concat([frame] * 10).with_columns(polars.col("price").cast(polars.Decimal(10, 2)))
+    whole = frame.with_columns(polars.col("price").cast(polars.Int64).cast(polars.Decimal(10, 2)))
+    for given in (frame, whole):
+        rows = TabularSynthesizer("independent", seed=0).fit(given).sample(50, seed=1)
+        arrow = TabularSynthesizer("independent", seed=0).fit(given.to_arrow()).sample(50, seed=1)
+        assert rows.schema == given.schema
+        assert arrow.schema.types == given.to_arrow().schema.types
+        found = set(rows["at"].drop_nulls())
+        assert datetime.time(8, 30) <= min(found) <= max(found) <= datetime.time(17, 5, 1)
+        assert arrow["at"].to_pylist() == rows["at"].to_list()
+
+
+def test_names_that_are_no_texts_come_back() -> None:
+    frame = pd.DataFrame({2020: [31, 40, 22, 57] * 5, "city": ["Ulm", "Bonn"] * 10})
+    fitted = TabularSynthesizer(Marginals(pairs=2, rounds=1, steps=20, iterations=100), seed=0, target="city").fit(
+        frame
+    )
+    rows = fitted.sample(20)
+    assert list(rows.columns) == [2020, "city"]
+    assert frame[rows.columns].equals(frame)
+    assert list(fitted.impute(frame.mask(frame == 31)).columns) == [2020, "city"]
+    assert fitted.predict_proba(frame).shape == (20, 2)
+    assert fitted.log_likelihood(frame).shape == (20,)
+
+
 def test_a_type_that_has_no_place_for_the_values_stays_as_it_is() -> None:
     polars = pytest.importorskip("polars")
     wide = {"n": [1, 300, None]}
