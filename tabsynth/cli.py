@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,22 @@ app.command()(cli_selftest.selftest)
 app.command()(cli_compare.compare)
 app.command()(cli_given.sample)
 app.command()(cli_given.impute)
+
+
+def _say_version(asked: bool) -> None:
+    """Print the version and stop, where that is asked for."""
+    if asked:
+        print(f"tabsynth {version('tabsynth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
 
 
 @app.command()
@@ -189,13 +206,13 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Judge any synthetic table and write the inside report; exit code 3 when a check fails."""
+    require_readable(train, holdout, synthetic, schema=schema, delimiter=delimiter)  # before imports that take seconds
     from tabsynth.release import check_folder
     from tabsynth.walk import audit_tables
 
     check_folder(output)
     timed = seconds_of(budget)
     shadowed = shadows_of(shadows, model, settings, epsilon=epsilon, delta=delta, seed=seed)
-    require_readable(train, holdout, synthetic, schema=schema, delimiter=delimiter)
     record_use("audit", train, ledger)
     if holdout is not None:
         record_use("audit", holdout)

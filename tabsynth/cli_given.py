@@ -91,6 +91,7 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
     as_json: AsJson = False,
 ) -> None:
     """Sample synthetic rows from a saved model."""
+    from tabsynth.files import require_ending
     from tabsynth.progress import progress_bar
     from tabsynth.shards import require_new_folder
     from tabsynth.synthesizers.model import load
@@ -100,6 +101,7 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
     asked = Asked(rows, given or [], given_file, share or [], temperature)
     rng = np.random.default_rng(seed)
     if not many:
+        require_ending(place)
         require_new(place)
         drawn = asked.sample(fitted := load(model), rng)
         accepted = drawn.attrs.get("acceptance")
@@ -154,9 +156,10 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
 
     Cells that are there stay as they are. Nothing is charged: this is your own use of your rows.
     """
-    from tabsynth.files import write_frame
+    from tabsynth.files import require_ending, write_frame
     from tabsynth.synthesizers.model import load
 
+    require_ending(output)
     require_new(output)
     fitted = load(model)
     record_use("impute", table, ledger)

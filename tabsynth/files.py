@@ -143,13 +143,17 @@ def chunks(source: RawSource, rows: int | None = CHUNK) -> Iterator[RawTable]:
 
 def write_frame(frame: pd.DataFrame, path: Path | str) -> None:
     """Write a frame as Parquet, CSV or, for .tsv, with tabs, by the ending; raise InputError for any other ending."""
-    path = Path(path)
+    require_ending(path)
     if is_parquet(path):
         frame.to_parquet(path, index=False)
-    elif path.name.endswith(CSV_ENDINGS):
-        frame.to_csv(path, index=False, sep=_usual_delimiter(path))
     else:
-        raise InputError(f"{path}: the ending must be one of {', '.join(CSV_ENDINGS + PARQUET_ENDINGS)}.")
+        frame.to_csv(path, index=False, sep=_usual_delimiter(Path(path)))
+
+
+def require_ending(path: Path | str) -> None:
+    """Raise InputError unless a frame can be written to a file of this ending."""
+    if not str(path).endswith(endings := CSV_ENDINGS + PARQUET_ENDINGS):
+        raise InputError(f"{path}: the ending must be one of {', '.join(endings)}.")
 
 
 def is_parquet(path: Path | str) -> bool:

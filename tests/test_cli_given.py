@@ -149,6 +149,15 @@ def test_what_cannot_be_asked_for(
     assert not Path("rows.csv").exists()
 
 
+@pytest.mark.usefixtures("folder")
+def test_an_ending_that_cannot_be_written_is_told_of_the_file_that_was_named(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["sample", str(saved), "--rows", "5"], ["impute", str(saved), "partial.csv"]):
+        assert run([*command, "-o", "rows.xlsx"]) == 2
+        assert "Error: rows.xlsx: the ending must be one of .csv" in capsys.readouterr().err
+
+
 def test_a_temperature_is_for_rows(tmp_path: Path) -> None:
     from tabsynth.synthesizers.rows import Rows
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabsynth import TabularSynthesizer, registry
+from tabsynth import TabularSynthesizer, __version__, registry
 from tabsynth.cli import run
 from tabsynth.cli_options import settings_of
 from tabsynth.errors import InputError
@@ -81,6 +83,19 @@ def test_what_is_never_private_is_refused_before_there_is_a_ledger(
         assert run([*command, *asked]) == 2
         assert "trees is never private" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"tabsynth {__version__}\n"
+
+
+def test_a_file_that_is_missing_is_told_before_slow_imports(tmp_path: Path) -> None:
+    asked = ["audit", "--train", "gone.csv", "--synthetic", "gone.csv", "-o", str(tmp_path / "out")]
+    run_it = f"code = run({asked!r}); sys.exit(code + 100 * ('torch' in sys.modules))"
+    code = f"import sys; from tabsynth.cli import run; {run_it}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "gone.csv: no such file" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("epsilon", ["1", [1.0], True])

@@ -21,8 +21,8 @@ class Clock:
         """
         if time.monotonic() - self._start + more > self._limit:
             raise ModelError(
-                f"The fit {'would take' if more else 'takes'} more than {self._limit:g} seconds, which is what `seconds` "
-                "allows. Allow more, or take fewer steps or epochs, smaller batches or a smaller model."
+                f"The fit {'would take' if more else 'takes'} more than {self._limit:g} seconds, its limit. "
+                "Allow more, or take fewer steps or epochs, smaller batches or a smaller model."
             )
 
     @property
