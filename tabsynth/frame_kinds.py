@@ -80,14 +80,21 @@ def _arrow(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
 
 
 def to_pandas(frame: Any) -> pd.DataFrame:
-    """Return a frame of `in_memory` as one of pandas, numbered from 0; decimal numbers as floats."""
+    """Return a frame of `in_memory` as one of pandas, numbered from 0; decimals as floats, times to the microsecond."""
     if isinstance(frame, pd.DataFrame):
         return frame
     table = frame if isinstance(frame, pa.Table) else frame.to_arrow()
-    kinds = [pa.float64() if pa.types.is_decimal(kind) else kind for kind in table.schema.types]
-    simple = table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
+    kinds = [_of_python(kind) for kind in table.schema.types]
+    simple = table.cast(pa.schema(zip(table.column_names, kinds, strict=True)), safe=False)
     found: pd.DataFrame = simple.to_pandas(date_as_object=False)
     return found
+
+
+def _of_python(kind: pa.DataType) -> pa.DataType:
+    """Return the type that pandas holds, where a value of Python's own would be in its place."""
+    if pa.types.is_decimal(kind):
+        return pa.float64()
+    return pa.time64("us") if pa.types.is_time64(kind) else kind
 
 
 def changed(frame: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Any:

@@ -14,7 +14,7 @@ import pytest
 
 from tabsynth import Column, Schema, TabularSynthesizer
 from tabsynth.errors import InputError
-from tabsynth.frame_kinds import alike, frame_types, in_memory
+from tabsynth.frame_kinds import alike, frame_types, in_memory, to_pandas
 from tabsynth.synthesizers.marginals import Marginals
 
 VALUES: dict[str, list[Any]] = {
@@ -97,7 +97,9 @@ def test_a_target_given_apart_keeps_its_type_and_replaces_no_column(library: str
 def test_missing_cells_are_filled_in_a_frame_of_the_same_kind(library: str) -> None:
     polars = pytest.importorskip("polars")
     length = datetime.timedelta(minutes=3)
-    more = {"took": [length, None, 2 * length, length] * 5, "price": [decimal.Decimal("1.25"), None] * 10}
+    ticks = polars.Series([1_000, None, 3_000, 4_000] * 5).cast(polars.Time)  # nanoseconds since midnight
+    assert to_pandas(polars.DataFrame({"at": ticks}).with_columns((ticks.cast(int) + 1).cast(polars.Time)))["at"][0]
+    more = {"at": ticks, "took": [length, None, 2 * length, length] * 5, "price": [decimal.Decimal("1.25"), None] * 10}
     frame = polars.DataFrame(VALUES | more).with_columns(
         polars.col("age").cast(polars.Int16),
         polars.col("city").cast(polars.Enum(["Ulm", "Bonn"])),
