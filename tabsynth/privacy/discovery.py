@@ -231,8 +231,7 @@ class _Measure:
             values = np.union1d(values, _snapped(axis[~np.isnan(axis)], low, step))
             if len(values) > bins:
                 return ()
-        if not step:  # the last edge belongs to the last bin
-            values = np.minimum(values, np.nextafter(top, -np.inf))
+        top = top if step else float(np.nextafter(top, np.inf))  # the highest value has a bin as well
         ends = _snapped(values + step, low, step) if step else np.nextafter(values, np.inf)
         edges = np.unique([low, *values, *ends])
         edges = np.append(edges[(edges >= low) & (edges < top - step / 2)], top)

@@ -347,6 +347,17 @@ def test_values_one_step_apart_are_no_values_that_lie_apart() -> None:
     np.testing.assert_allclose(known.schema["rate"].bins, [0, 0.1, 0.2, 0.3, 0.4, 0.7, 0.8, 2.3, 2.4, 9.9, 10])
 
 
+def test_two_real_numbers_without_a_short_name_come_back_as_they_were() -> None:
+    values = [-0.044641636506989144, 0.05068011873981862]
+    table = read(
+        pd.DataFrame({"share": np.random.default_rng(0).choice(values, 500)}), Schema((Column("share", "float"),))
+    )
+    known, _ = _discover(table, None, bins=64)
+    encoder = Encoder(known.schema)
+    back = encoder.decode(encoder.encode(table.private).tokens, np.random.default_rng(0))
+    assert set(back["share"]) == set(values)
+
+
 def test_any_real_numbers_that_lie_apart_come_back_as_they_were() -> None:
     rng = np.random.default_rng(0)
     column = Column("share", "float", bounds=(0.0, 4.25))
