@@ -151,6 +151,28 @@ def test_no_private_number_leaves(let_out):
     assert all(MARK in (inside / name).read_text() for name in ("report.html", "report.json"))  # the search can find it
 
 
+def test_which_checks_applied_is_said_only_where_it_was_paid_for(let_out, tmp_path):
+    """Whether a check passed or did not apply may hang on one private row: without a charge, both look alike."""
+    others = tuple(replace(each, status="passed") for each in VERDICTS)
+    outside = []
+    for number, verdicts in enumerate((VERDICTS, others)):
+        folder = let_out(tmp_path / f"case {number}", verdicts, title="people").folder
+        gate = json.loads((folder / "provenance.json").read_text())["gate"]
+        card = re.sub(r"Release `.*", "", (folder / "README.md").read_text())
+        outside.append((gate, card))
+    assert outside[0] == outside[1]
+    assert {entry["status"] for entry in outside[0][0]["verdicts"]} == {"not failed"}
+
+    paid = Ledger(Budget(1.0, 1e-6))
+    paid.charge(GaussianDpEvent(20.0), why="gate: counts")
+    paid.spend_rest(GaussianDpEvent, why="the rest")
+    charged = let_out(tmp_path / "charged", ledger=paid, mode="charged").folder
+    account = json.loads((charged / "provenance.json").read_text())
+    jsonschema.validate(account, json_schema())
+    assert [entry["status"] for entry in account["gate"]["verdicts"]] == [each.status for each in VERDICTS]
+    assert "tstr: not applicable" in (charged / "README.md").read_text()
+
+
 def test_the_provenance_validates_and_says_what_was_paid(let_out, ledger):
     account = json.loads((let_out().folder / "provenance.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(json_schema())
@@ -163,7 +185,7 @@ def test_the_provenance_validates_and_says_what_was_paid(let_out, ledger):
     assert [charge["why"] for charge in account["privacy"]["charges"]] == ["one-way counts", "the rest"]
     assert "column names were taken from the file" in str(account["privacy"]["notes"])
     assert account["generator"]["settings"] == {"bins": [2, 3], "limit": "inf", "seed": 7}
-    assert account["gate"]["verdicts"][1] == {"name": "membership_auc", "tier": "privacy", "status": "passed"}
+    assert account["gate"]["verdicts"][1] == {"name": "membership_auc", "tier": "privacy", "status": "not failed"}
     assert account["gate"]["policy_fingerprint"] == policy_fingerprint(default_policy())
     assert "Attempts made: 2" in account["gate"]["statement"]
     assert account["seeds"] == {"public": 3}
@@ -490,7 +512,7 @@ def test_the_card_shows_hostile_names_and_obeys_none(let_out):
     assert all(row.count("<td") == 4 for row in rows[1:])
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert CHINESE in html
-    for named in ("tvd1", "membership\\_auc", "tstr: not applicable", "Synthetic data"):
+    for named in ("tvd1", "membership\\_auc", "tstr: not failed", "Synthetic data"):
         assert named in text
     bare = markdown.markdown(text.replace(escape(HOSTILE), HOSTILE), extensions=["tables", "fenced_code"])
     assert re.search(r"<script|<b>|<a |<em>y", bare)  # the same reading finds a name that was not escaped

@@ -77,7 +77,10 @@ def _gate() -> dict[str, Any]:
         {
             "name": TEXT,
             "tier": {"enum": ["fidelity", "utility", "privacy"]},
-            "status": {"enum": ["passed", "not applicable"]},
+            "status": {
+                "enum": ["not failed", "passed", "not applicable"],
+                "description": "Only a gate that was paid for says whether a check passed or did not apply.",
+            },
         }
     )
     return _object(

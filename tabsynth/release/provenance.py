@@ -22,6 +22,7 @@ from tabsynth.release.gate import Mode
 from tabsynth.schema import Schema
 
 FORMAT_VERSION = 1
+NOT_FAILED = "not failed"  # of every check of an uncharged gate: which of them applied is a fact of private rows
 PACKAGES = ("torch", "opacus", "opendp", "dp-accounting", "numpy", "pandas", "pyarrow")
 
 
@@ -41,7 +42,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Return the outside account of one release as plain JSON values, its files' hashes still to be added.
 
-    Of the verdicts only name, tier and status are taken: their numbers were computed from private rows.
+    Of the verdicts only name and tier are taken, and of a charged gate's the status: their numbers, and whether a check
+    applied at all, were computed from private rows.
     """
     return {
         "format": "tabsynth release",
@@ -61,7 +63,7 @@ def provenance(
         "gate": {
             "passed": True,
             "policy_fingerprint": None if policy is None else policy_fingerprint(policy),
-            "verdicts": [{"name": v.name, "tier": v.tier, "status": v.status} for v in verdicts],
+            "verdicts": [{"name": v.name, "tier": v.tier, "status": _status(v, mode)} for v in verdicts],
             "mode": mode,
             "attempts": attempts,
             "statement": _gate_statement(attempts, mode, ledger.private),
@@ -135,6 +137,11 @@ def _privacy(ledger: Ledger, schema: Schema) -> dict[str, Any]:
 def _pair(epsilon: float, delta: float) -> dict[str, Any]:
     """Return (epsilon, delta) as JSON values; an infinite epsilon is null."""
     return {"epsilon": epsilon if math.isfinite(epsilon) else None, "delta": delta}
+
+
+def _status(verdict: Verdict, mode: Mode) -> str:
+    """Return what may be said of a check: its status where that was paid for, else only that it did not fail."""
+    return verdict.status if mode == "charged" else NOT_FAILED
 
 
 def _gate_statement(attempts: int | None, mode: Mode, private: bool) -> str:

@@ -79,9 +79,10 @@ def release(  # noqa: PLR0917 -- the walk's six things, in the order in which it
     Raises Refused when there is a reason in `refusals`, and InputError when the rows do not fit the schema or the
     folder cannot be written; then nothing of the release is left behind.
 
-    *Formal guarantee*: the folder is a function of the other arguments and of one bit, that no check failed. No
-    number of a verdict enters it, nor does anything of `inside`. In the mode `charged` that bit is post-processing of
-    what the ledger was charged for.
+    *Formal guarantee*: the folder is a function of the other arguments, of the names and tiers of the checks, and of
+    one bit, that there was no reason to refuse. No number of a verdict enters it, nor does anything of `inside`. In the
+    mode `charged` the status of each check enters too, and that, as the bit, is post-processing of what the ledger was
+    charged for.
     """
     path = check_release_folder(folder)
     home = folders.inside_folder(path)
