@@ -32,6 +32,7 @@ PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 PLACES = {"latitude": 90.0, "longitude": 180.0}  # roles, and how far they reach to both sides
 PLACE_DECIMALS = 4  # about ten metres
 FINEST = 1e-6  # seconds that durations are held to
+CLASSES = 10  # integers that count as classes, not as amounts, where they are predicted
 TEXT_LENGTH = 200  # characters of free text, unless declared
 
 OTHER = "(other)"  # what discovery calls the categories that were too rare to be paid for
@@ -117,6 +118,20 @@ class Column:
     def levels(self) -> tuple[str, ...] | None:
         """The declared categories; a boolean's are False and True."""
         return ("False", "True") if self.kind == "boolean" else self.categories
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """What a prediction of this column chooses among: its levels, or the integers within bounds where they are few.
+
+        None for amounts: other numbers, and more integers than ten.
+
+        >>> Column("fraud", "integer", bounds=(0, 1)).classes
+        ('0', '1')
+        """
+        if self.kind != "integer" or self.codes is not None or self.bounds is None:
+            return self.levels
+        low, high = map(int, self.bounds)
+        return tuple(map(str, range(low, high + 1))) if high - low < CLASSES else None
 
     @property
     def code_texts(self) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ class AttributeInference:
         width, learned = len(evidence.columns), min(len(evidence.rows), LEARNED)
         parts = [passes(len(evidence.train) + len(evidence.holdout) + len(evidence.rows), width)]
         for column in secret_columns(evidence, self.columns):
-            classes = 1 if column.numeric else min(evidence.train[column.name].nunique(), CLASSES)
+            classes = 1 if not evidence.in_classes(column) else min(evidence.train[column.name].nunique(), CLASSES)
             each = {
                 "nearest": neighbours(asked, len(evidence.rows), width),
                 "boosting": boosting(learned, width, classes if classes > 2 else 1, asked) / 2,  # fifty trees
@@ -124,6 +124,7 @@ class Asked:
         frames = evidence.train, evidence.unseen()
         drawn = [frame.iloc[rng.permutation(len(frame))[:most]] for frame in frames]
         self.columns = evidence.columns
+        self.numeric = {column.name for column in self.columns if not evidence.in_classes(column)}
         self.sides = tuple(place(frame, evidence.rows, self.columns) for frame in drawn)
         points = place(evidence.rows, evidence.rows, self.columns)
         self.points = points[rng.permutation(len(points))]  # so that the first of equally near rows is any of them
@@ -139,7 +140,7 @@ class Asked:
     def asked(self, column: Column, side: int) -> Truths:
         """Say which rows of a side are asked about: the value is known and not the synthetic table's commonest one."""
         known, at = self.known(column, side), self.columns.index(column)
-        if column.numeric:
+        if column.name in self.numeric:
             return known
         values, counts = np.unique(self.points[:, at], return_counts=True)
         return np.asarray(known & (self.sides[side][:, at] != values[counts.argmax()]))
@@ -157,11 +158,12 @@ class Asked:
         queries = np.concatenate([side[which] for side, which in zip(self.sides, asked, strict=True)])
         others = np.arange(len(self.columns)) != at
         shown, seed = np.ascontiguousarray(self.points[:, others]), int(rng.integers(2**31))
+        numeric = column.name in self.numeric
         guessed = guesser(
-            np.ascontiguousarray(queries[:, others]), shown, self.points[:, at].astype(np.float64), column.numeric, seed
+            np.ascontiguousarray(queries[:, others]), shown, self.points[:, at].astype(np.float64), numeric, seed
         )
         apart = np.abs(guessed - queries[:, at])
-        right = apart <= TOLERANCE if column.numeric else apart == 0
+        right = apart <= TOLERANCE if numeric else apart == 0
         return tuple(np.split(right, [int(asked[0].sum())]))
 
 
@@ -195,11 +197,14 @@ def by_boosting(asked: Points, shown: Points, secrets: Floats, numeric: bool, se
         values, counts = np.unique(secrets, return_counts=True)
         frequent = np.isin(secrets, values[np.argsort(-counts, kind="stable")[:CLASSES]])
         shown, secrets = shown[frequent], secrets[frequent]
-    if len(np.unique(secrets)) < 2:
+    values, places = np.unique(secrets, return_inverse=True)
+    if len(values) < 2:
         return np.full(len(asked), secrets[0])
-    kind = HistGradientBoostingRegressor if numeric else HistGradientBoostingClassifier
     with threadpool_limits(limits=1):
-        return np.asarray(kind(**settings).fit(shown, secrets).predict(asked), dtype=np.float64)
+        if numeric:
+            return np.asarray(HistGradientBoostingRegressor(**settings).fit(shown, secrets).predict(asked), np.float64)
+        # by their places, since classes of integers are ranks here, and a classifier takes no fractions
+        return np.asarray(values[HistGradientBoostingClassifier(**settings).fit(shown, places).predict(asked)])
 
 
 GUESSERS: dict[str, Guesser] = {"nearest": by_nearest, "boosting": by_boosting}

@@ -51,7 +51,7 @@ def training(evidence: Evidence, rows: Sequence[int], learner: str = "boosting",
     if name is None:
         return 0.0
     column, width = evidence.schema[name], len(evidence.columns)
-    classes = 1 if column.numeric else min(evidence.train[name].nunique(), MOST_CLASSES)
+    classes = 1 if not evidence.in_classes(column) else min(evidence.train[name].nunique(), MOST_CLASSES)
     outputs = 1 if classes <= 2 else classes
     if learner == "boosting":
         return sum(boosting(size, width, outputs, tested) for size in rows)

@@ -92,6 +92,13 @@ class Evidence:
         """The real rows that fidelity compares with: the holdout, or the training rows where there is none."""
         return self.train if self.holdout is None else self.holdout
 
+    def in_classes(self, column: Column) -> bool:
+        """Say whether a column holds classes, not amounts, to a prediction; bounds as declared, else as trained on."""
+        if column.kind == "integer" and column.codes is None and column.bounds is None:
+            known = self.train[column.name].dropna()
+            column = replace(column, bounds=None if known.empty else (float(known.min()), float(known.max())))
+        return not column.numeric or column.classes is not None
+
     def once(self, what: Hashable, find: Callable[[], Found]) -> Found:
         """Return what `find` returns, and the same thing again whenever `what` is asked for."""
         if what not in self._found:

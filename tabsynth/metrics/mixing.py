@@ -82,7 +82,7 @@ def _scores(task: Task, frame: pd.DataFrame, learner: Learner, rng: np.random.Ge
     """Return the overall score and, for classes, that of the rarest scored one."""
     guessed = task.guess(task.learn(frame, "mixed", Learning(learner, len(frame)), rng), task.matrix)
     overall = task.judge(guessed)
-    if task.target.numeric:
+    if task.numeric:
         return [overall]
     rarest = task.scored[-1]  # classes are in the order of their frequency
     return [overall, average_precision(guessed[:, rarest], task.labels(task.test) == rarest)]

@@ -68,25 +68,26 @@ class Task:
         frame = evidence.unseen() if test is None else test
         self.tested = tested
         self.test = frame.loc[frame[name].notna()]
-        self.classes = () if self.target.numeric else _frequent(evidence.train[name], self.target)
+        self.numeric = not evidence.in_classes(self.target)
+        self.classes = () if self.numeric else self._frequent(evidence.train)
 
     @property
     def range(self) -> tuple[float, float]:
         """The least and greatest score there can be."""
-        return (-np.inf, 1.0) if self.target.numeric else (0.0, 1.0)
+        return (-np.inf, 1.0) if self.numeric else (0.0, 1.0)
 
     @property
     def slope(self) -> float:
         """How much skill a unit of R² or AUC is worth."""
-        return 1.0 if self.target.numeric else 2.0
+        return 1.0 if self.numeric else 2.0
 
     def scale(self, scoring: Scoring = "auc") -> str:
         """Return the name of the score."""
-        return "R²" if self.target.numeric else {"auc": "AUC", "f1": "F1", "calibration": "calibration error"}[scoring]
+        return "R²" if self.numeric else {"auc": "AUC", "f1": "F1", "calibration": "calibration error"}[scoring]
 
     def skill(self, score: float) -> float:
         """Return R² or AUC on a scale where knowing nothing is 0 and knowing all is 1."""
-        return score if self.target.numeric else 2 * score - 1
+        return score if self.numeric else 2 * score - 1
 
     def score(
         self,
@@ -102,7 +103,7 @@ class Task:
 
     def check(self, scoring: Scoring) -> None:
         """Raise unless the tested rows allow the score."""
-        if self.target.numeric:
+        if self.numeric:
             if scoring != "auc":
                 raise NotApplicable(f"A numeric target has R² as its score, not {scoring}.")
             values = self._values(self.test)
@@ -133,14 +134,14 @@ class Task:
             frame = frame.iloc[rng.choice(len(frame), learning.most, replace=False)]
         seed = int(rng.integers(2**31))
         learned = self._learned(frame, which)
-        model = untrained(learning.learner, self.features, seed, numeric=self.target.numeric)
+        model = untrained(learning.learner, self.features, seed, numeric=self.numeric)
         with threadpool_limits(limits=1):  # threads that spin for one another are slower on a busy machine
             return _quietly(model.fit, learnable(features(frame, self.features)), learned)
 
     def guess(self, model: Any, matrix: Floats) -> Floats:
         """Return a model's guesses: values [rows], or probabilities [rows, classes], the last of all rarer classes."""
         with threadpool_limits(limits=1):
-            if self.target.numeric:
+            if self.numeric:
                 return np.asarray(_quietly(model.predict, matrix), dtype=np.float64)
             known = _quietly(model.predict_proba, matrix)
         # a class that was never seen gets one score everywhere, hence an AUC of 0.5
@@ -151,7 +152,7 @@ class Task:
 
     def judge(self, guessed: Floats, scoring: Scoring = "auc") -> Score:
         """Return the score of guesses at the tested rows."""
-        if self.target.numeric:
+        if self.numeric:
             return r2(guessed, self._values(self.test) / self._unit)
         truth = self.labels(self.test)
         if scoring == "calibration":
@@ -164,15 +165,26 @@ class Task:
 
     def labels(self, frame: pd.DataFrame) -> Codes:
         """Return the target as places in `classes`; the rarer ones share the place after the last."""
-        found = codes(frame[self.target.name], self.target)
+        found = self._codes(frame)
         labels = np.full(len(found), len(self.classes), dtype=np.int64)
         for place, code in enumerate(self.classes):
             labels[found == code] = place
         return labels
 
+    def _codes(self, frame: pd.DataFrame) -> Codes:
+        """Return the target of rows that have one as numbers of its classes: codes, or the integers themselves."""
+        series = frame[self.target.name]
+        return series.to_numpy(dtype=np.int64) if self.target.numeric else codes(series, self.target)
+
+    def _frequent(self, frame: pd.DataFrame) -> tuple[int, ...]:
+        """Return the numbers of the most frequent classes."""
+        known = frame.loc[frame[self.target.name].notna()]
+        found, counts = np.unique(self._codes(known), return_counts=True)
+        return tuple(int(code) for code in found[np.argsort(-counts, kind="stable")][:CLASSES])
+
     def _learned(self, frame: pd.DataFrame, which: str) -> NDArray[Any]:
         """Return what a model learns to guess."""
-        if not self.target.numeric:
+        if not self.numeric:
             labels = self.labels(frame)
             if len(np.unique(labels)) < 2:
                 raise NotMeasured(
@@ -284,13 +296,6 @@ def among_repeats(scores: Sequence[float]) -> Floats:
     if len(found) < 2:
         return np.zeros(1)
     return np.asarray((found - found.mean()) * len(found) / math.sqrt(len(found) - 1), dtype=np.float64)
-
-
-def _frequent(series: pd.Series, column: Column) -> tuple[int, ...]:
-    """Return the codes of the most frequent categories."""
-    found, counts = np.unique(codes(series, column), return_counts=True)
-    found, counts = found[found >= 0], counts[found >= 0]
-    return tuple(int(code) for code in found[np.argsort(-counts, kind="stable")][:CLASSES])
 
 
 def _quietly(function: Any, *arguments: Any) -> Any:

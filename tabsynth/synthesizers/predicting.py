@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tabsynth.columns.column import CLASSES, Column
 from tabsynth.constraints import Constraint, Mask, Unique
+from tabsynth.encoding.codec import Codec
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial, partial_rows
 from tabsynth.errors import InputError
@@ -21,17 +23,22 @@ Predict = Callable[[Partial, int], NDArray[np.float64]]
 def predicted(predict: Predict, frame: pd.DataFrame, schema: Schema, target: str) -> pd.DataFrame:
     """Return the probability of each value of the target, (rows, values); see `Sampler.predict_proba`."""
     column = next((column for column in schema.modelled if column.name == target), None)
-    if column is None or column.numeric:
-        names = ", ".join(column.name for column in schema.modelled if not column.numeric)
-        raise InputError(f"The target must be a categorical or boolean column; got {target!r}. There are: {names}.")
+    if column is None or column.classes is None:
+        names = ", ".join(column.name for column in schema.modelled if column.classes) or "none"
+        raise InputError(
+            f"The target must be a categorical or boolean column, or hold at most {CLASSES} integers; got {target!r}. "
+            f"There are: {names}."
+        )
     others = [column.name for column in schema.modelled if column.name != target]
     if absent := [name for name in others if name not in frame.columns]:
         raise InputError(f"Column {absent[0]!r} is needed to predict {target!r}.")
     if not others:
         raise InputError(f"Column {target!r} is the only one that is modelled: there is nothing to predict it from.")
     partial = _whole(partial_rows(frame[others], schema, filled=True), schema, target)
-    levels = column.levels or ()
+    levels = column.classes
     shares = predict(partial, partial.names.index(target))
+    if column.numeric:
+        shares = shares @ _held(column)
     silent = (Unique,)  # of one row, a rule between rows says nothing
     own = [rule for rule in schema.constraints if target in rule.over and not isinstance(rule, silent)]
     rules = [rule for rule in own if getattr(rule, "mapping", ()) is not None]
@@ -43,6 +50,13 @@ def predicted(predict: Predict, frame: pd.DataFrame, schema: Schema, target: str
             raise InputError(f"A row has cells with which no value of {target!r} keeps the constraints.")
         shares = left / total
     return pd.DataFrame(shares, columns=list(levels), index=frame.index)
+
+
+def _held(column: Column) -> NDArray[np.float64]:
+    """Return the share of each bin's rows that hold each of a column's integers, (bins, integers)."""
+    codec = Codec(column)
+    places = [codec.portion(value, value)[:, : codec.bins] for value in map(float, column.classes or ())]
+    return np.stack([end - start for start, end in places], axis=1)
 
 
 def _whole(partial: Partial, schema: Schema, target: str) -> Partial:
@@ -63,6 +77,8 @@ def _broken(cells: pd.DataFrame, schema: Schema, rules: Sequence[Constraint], ta
     column = schema[target]
     if column.kind == "boolean":
         own = pd.Series(np.full(len(cells), level == "True"), dtype="boolean")
+    elif column.numeric:
+        own = pd.Series(np.full(len(cells), int(level)), dtype="Int64")
     else:
         dtype = pd.CategoricalDtype(list(column.levels or ()))
         own = pd.Series(pd.Categorical([level] * len(cells), dtype=dtype))

@@ -57,6 +57,15 @@ def test_a_secret_learned_from_training_rows_is_found():
         assert found.value == pytest.approx(1 - 0.863, abs=0.05)  # one row in ten by another's chance
 
 
+@pytest.mark.parametrize("learned", [0.0, 1.0])
+def test_a_secret_of_few_integers_is_guessed_as_one_of_categories(learned):
+    named = table(np.random.default_rng(0), learned=learned)
+    columns = tuple(replace(one, kind="integer") if one.name == "secret" else one for one in named.columns)
+    frames = [frame.astype({"secret": int}) for frame in (named.train, named.holdout, named.rows)]
+    found = AttributeInference()(Evidence(Schema(columns), *frames), np.random.default_rng(1))
+    assert found == AttributeInference()(named, np.random.default_rng(1))
+
+
 def test_a_rare_secret_of_a_copy_is_found_and_of_a_fresh_sample_is_not(draw):
     for seed in range(2):
         fresh = draw(3000, 1500, 3000, seed)

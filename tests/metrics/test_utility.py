@@ -24,11 +24,16 @@ def frame_of(kind, size, seed, classes):
     x, g = rng.normal(size=size), rng.choice(list("abc"), size)
     signal = x + (g == "a") + rng.normal(scale=0.5, size=size)
     cut = np.digitize(signal, np.quantile(signal, np.linspace(0, 1, classes + 1)[1:-1]))
-    y = {"boolean": signal > 0.5, "float": signal, "categorical": np.array(list("uvwxyzabcdefghij"))[cut]}[kind]
+    y = {
+        "boolean": signal > 0.5,
+        "float": signal,
+        "integer": np.where(signal > 0.5, 1, -1),
+        "categorical": np.array(list("uvwxyzabcdefghij"))[cut],
+    }[kind]
     return pd.DataFrame({"x": np.where(rng.random(size) < 0.05, np.nan, x), "g": g, "y": y})
 
 
-@pytest.mark.parametrize("kind", ["boolean", "categorical", "float"])
+@pytest.mark.parametrize("kind", ["boolean", "categorical", "float", "integer"])
 def test_a_fresh_sample_keeps_the_skill_and_a_shuffled_target_loses_it(kind, shuffle, rng):
     evidence = made(kind)
     kept = TSTRRatio()(evidence, rng)
@@ -38,7 +43,7 @@ def test_a_fresh_sample_keeps_the_skill_and_a_shuffled_target_loses_it(kind, shu
     assert lost.high < 0.5
 
 
-@pytest.mark.parametrize("kind", ["boolean", "categorical", "float"])
+@pytest.mark.parametrize("kind", ["boolean", "categorical", "float", "integer"])
 def test_columns_drawn_independently_teach_nothing(kind, rng):
     assert TSTRRatio()(made(kind).as_independent(rng), rng).high < 0.5
 
@@ -89,6 +94,21 @@ def use(monkeypatch, found, classes):
         predict_proba = predict
 
     monkeypatch.setattr("tabsynth.metrics.prediction.untrained", lambda *_, **__: Guesses())
+
+
+def test_few_integers_are_classes_and_many_are_amounts(rng):
+    """A rare 0 or 1 is explained by next to nothing as an amount, so that no skill would be left to keep."""
+    for column, few in (
+        (Column("y", "integer", roles=("target",)), True),  # its training rows hold -1 and 1
+        (Column("y", "integer", roles=("target",), bounds=(-1, 8)), True),
+        (Column("y", "integer", roles=("target",), bounds=(-1, 9)), False),
+        (Column("y", "float", roles=("target",), bounds=(-1, 1)), False),
+    ):
+        evidence = made("integer")
+        own = replace(evidence, schema=Schema((*evidence.columns[:2], column)))
+        assert Task(own).numeric is not few, column
+        assert ("AUC" in TSTR()(own, rng).note) is few, column
+    assert TSTR()(made("integer"), rng).value == pytest.approx(TSTR()(made(), rng).value)
 
 
 def test_a_class_that_was_never_seen_scores_like_guessing(rng):

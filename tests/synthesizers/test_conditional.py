@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tabsynth.constraints import Combinations, Dependency, Sum
+from tabsynth.constraints import Combinations, Dependency, Inequality, Sum
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, ModelError, TableError
 from tabsynth.graphical.elimination import Factor, conditionals
@@ -440,6 +440,24 @@ def test_predictions_are_the_models_conditional_probabilities(family, target):
     pd.testing.assert_frame_equal(sampler.predict_proba(frame.drop(columns=target), target), found)
 
 
+@pytest.mark.parametrize("family", EXACT)
+def test_few_integers_are_predicted_one_by_one(family):
+    """Also where a bin holds two of them: they share its probability, as they do in a sample."""
+    stage = Column("stage", "integer", bounds=(0, 2), bins=(0, 1, 3))
+    sampler = SAMPLERS[family](Schema((SCHEMA["ill"], stage)))
+    found = sampler.predict_proba(pd.DataFrame({"ill": [False, True]}), "stage")
+    assert list(found.columns) == ["0", "1", "2"]
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    rows = sampler.sample(20_000, np.random.default_rng(0))
+    drawn = pd.crosstab(rows["ill"], rows["stage"], normalize="index")
+    np.testing.assert_allclose(found, drawn, atol=0.02)
+    later = Column("later", "integer", bounds=(0, 2), bins=(0, 1, 2, 3))
+    ruled = SAMPLERS[family](Schema((stage, later), constraints=(Inequality("stage", "later"),)))
+    chances = ruled.predict_proba(pd.DataFrame({"later": [1]}), "stage")
+    assert chances["2"].item() == 0
+    assert chances["1"].item() > 0
+
+
 def test_a_value_without_probability_says_nothing_of_the_target():
     sampler = marginals_sampler()
     within = [table.copy() for table in sampler._within]
@@ -467,7 +485,7 @@ def test_predictions_that_cannot_be():
     frame = ENCODER.decode(EVERY[:5], np.random.default_rng(0))
     sampler = marginals_sampler()
     for bad, target, message in (
-        (frame, "age", "categorical or boolean column; got 'age'. There are: city, ill"),
+        (frame, "age", "at most 10 integers; got 'age'. There are: city, ill"),
         (frame, "town", "got 'town'"),
         (frame.drop(columns="age"), "ill", "'age' is needed"),
         (frame.assign(cost=np.nan), "ill", "'cost' is never missing"),
