@@ -35,6 +35,7 @@ CHECKS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("jensen_shannon", {"over": "worst"}, "ceiling"),
     ("missing", {"over": "worst"}, "ceiling"),
     ("association", {"measure": "cramers_v", "over": "worst"}, "ceiling"),
+    ("association", {"measure": "spearman", "over": "worst"}, "ceiling"),
     ("c2st", {}, "zero"),
     ("rare_categories", {}, "ceiling"),
     ("coverage", {}, "ceiling"),

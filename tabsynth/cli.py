@@ -208,6 +208,7 @@ def audit(
     """Judge any synthetic table and write the inside report; exit code 3 when a check fails."""
     require_readable(train, holdout, synthetic, schema=schema, delimiter=delimiter)  # before imports that take seconds
     from tabsynth.release import check_folder
+    from tabsynth.report.words import unjudged
     from tabsynth.walk import audit_tables
 
     check_folder(output)
@@ -233,6 +234,8 @@ def audit(
     )
     say_verdicts(judged.verdicts)
     say_left_out(judged.verdicts)
+    if said := unjudged(judged.report.to_dict()["checks"]):
+        people.print(f"[yellow]{said}[/]")
     people.print(f"Inside report: [bold]{escape(str(output / 'report.html'))}[/] (do not publish it)")
     left = [verdict.name for verdict in judged.verdicts if verdict.left_out]
     answer(as_json, passed=judged.passed, report=str(output), checks=statuses(judged.verdicts), left_out=left)

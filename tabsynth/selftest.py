@@ -232,6 +232,20 @@ def notes_copied(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
     return evidence.rows.assign(note=notes)
 
 
+def with_readings(evidence: Evidence) -> Evidence:
+    """Return numbers of the visits and no target: the blood pressure, a second one that follows it, and the copay."""
+    rng = np.random.default_rng(len(evidence.train))
+
+    def read(frame: pd.DataFrame) -> pd.DataFrame:
+        second = frame["systolic"] * 0.6 + rng.normal(12, 3, len(frame))
+        return frame[["systolic", "copay"]].assign(diastolic=second)
+
+    schema = evidence.schema
+    columns = (schema["systolic"], schema["copay"], Column("diastolic", "float", nullable=None))
+    train, holdout, rows = map(read, (evidence.train, evidence.unseen(), evidence.rows))
+    return Evidence(Schema(columns), train, holdout, rows)
+
+
 def _mixed(evidence: Evidence, leaked: pd.DataFrame) -> pd.DataFrame:
     """Return the fresh sample with some of its rows replaced by others."""
     return pd.concat([leaked, evidence.rows.iloc[len(leaked) :]], ignore_index=True)
@@ -245,11 +259,12 @@ FAKES: dict[str, Fake] = {
     "1% memorized": Fake(memorized, ("unique_replay",)),
     "constant": Fake(constant, ("ks", "tvd1", "tvd2")),
     "independent columns": Fake(independent, ("tstr_ratio",)),
+    "independent numbers": Fake(independent, ("association_spearman",), of=with_readings),
     "mode-collapsed": Fake(collapsed, ("tvd2", "tstr_ratio", "duplicates", "coverage", "c2st")),
     "one class dropped": Fake(one_class, ("tstr_ratio",)),
     "shuffled labels": Fake(shuffled, ("tstr_ratio",)),
     "gaps filled": Fake(gaps_filled, ("missing",)),
-    "column shuffled": Fake(loosened, ("association", "broken_dependencies", "broken_constraints", "c2st")),
+    "column shuffled": Fake(loosened, ("association_cramers_v", "broken_dependencies", "broken_constraints", "c2st")),
     "impossible values": Fake(impossible, ("out_of_domain",)),
     "every row twice": Fake(twice, ("duplicates",)),
     "notes copied": Fake(notes_copied, ("text_replay",), of=with_notes),

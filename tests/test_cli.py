@@ -84,6 +84,18 @@ def test_audit_passes_a_fresh_sample_and_refuses_a_copy(folder: Path, capsys: py
     assert {"report.html", "report.json"} <= {file.name for file in (folder / "copy").iterdir()}
 
 
+def test_an_audit_says_when_nothing_judged_what_ties_columns_together(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate(("train", "holdout", "fresh"), start=1):
+        _people(2000, seed)[["age", "ill"]].to_csv(f"{name}.csv", index=False)
+    audit = ["audit", "--train", "train.csv", "--holdout", "holdout.csv", "--synthetic", "fresh.csv", "--policy"]
+    (folder / "policy.yaml").write_text("checks: [{metric: tvd2, at_most: 0.3}, {metric: tstr_ratio, at_least: 0.5}]")
+    for target, said in (([], True), (["--target", "ill"], False)):
+        assert run([*audit, "policy.yaml", *target, "-o", f"out {said}"]) == 0
+        assert ("Neither utility nor association was judged" in " ".join(capsys.readouterr().err.split())) is said
+
+
 def test_release_refuses_the_bootstrap_and_writes_only_the_inside_report(folder: Path) -> None:
     release = ["release", "people.csv", "--schema", "people.yaml", "--model", "bootstrap", "--seed", "0", "-o", "out"]
     assert run([*release, "--policy", "small"]) == 3

@@ -277,14 +277,15 @@ def shuffled(evidence):
 
 
 COPIED = {"exact_match", "unique_replay", "membership_auc", "membership_tpr", "attribute_inference"}
-CONSTANT = {"ks", "tvd1", "tvd2", "tstr_ratio", "missing_worst", "association_cramers_v_worst", "duplicates"}
+TIES = {"association_cramers_v_worst", "association_spearman_worst"}
+CONSTANT = {"ks", "tvd1", "tvd2", "tstr_ratio", "missing_worst", *TIES, "duplicates"}
 FAKES = {
     "copy": (lambda e: e.train, COPIED),
     "constant": (lambda e: e.rows.iloc[np.zeros(len(e.rows), dtype=int)], CONSTANT),
     "shuffled target": (shuffled, {"tstr_ratio"}),
     "independent columns": (
         lambda e: e.as_independent(rng()).rows,
-        {"tstr_ratio", "association_cramers_v_worst", "broken_dependencies", "broken_constraints"},
+        {"tstr_ratio", *TIES, "broken_dependencies", "broken_constraints"},
     ),
     "impossible ages": (lambda e: e.rows.assign(age=e.rows["age"].where(e.rows["age"] > 5, 130)), {"out_of_domain"}),
 }

@@ -18,6 +18,7 @@ TRIED = {  # by checks that take a second; the attacks on membership are tried b
     "1% memorized": {"unique_replay"},
     "constant": {"ks", "tvd1", "tvd2"},
     "independent columns": {"tstr_ratio"},
+    "independent numbers": {"association_spearman_worst"},
     "mode-collapsed": {"tvd2"},
     "one class dropped": {"tstr_ratio"},
     "shuffled labels": {"tstr_ratio"},

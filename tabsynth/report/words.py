@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabsynth.report.glossary import figure, is_of
@@ -27,6 +27,10 @@ BAD = {
     "fidelity": "No, not within the limits that were set.",
 }
 UNSURE = "Not shown: what was measured lies within the limits, its interval does not. More rows would tell."
+UNJUDGED = (
+    "Neither utility nor association was judged, since no check of them applied: that columns go together as in the "
+    "real table was not shown."
+)
 SECRETS = ("attribute_inference", "inference")  # checks of what is learnt about a person; the others ask who was in it
 DESCRIPTIVE = ("dcr", "nndr")  # distances, which answer neither question
 TIERS = ("privacy", "utility", "fidelity")
@@ -54,14 +58,26 @@ def summary(report: Mapping[str, Any]) -> str:
     out, skipped = statuses.count("left out"), statuses.count("not applicable")
     rest = f"; {skipped} did not apply to this table" if skipped else ""
     rest += f"; {out} did not fit the time that was given" if out else ""
-    if report["passed"] and out:
-        return f"Every check that was made held, {passed} in all{rest}. {_claim(report)}"
     if report["passed"]:
-        return f"Every check that applies held, {passed} in all{rest}. {_claim(report)}"
+        which = "was made" if out else "applies"
+        said = (f"Every check that {which} held, {passed} in all{rest}.", unjudged(report["checks"]), _claim(report))
+        return " ".join(filter(None, said))
     lost = f", {failed} failed" if failed else ""
     counted = f"{passed} of {len(statuses)} checks held{lost}{rest}." if statuses else "No check was made."
     verdict = "Nothing was released" if report["kind"] == "release" else "The synthetic table should not be shared"
     return f"{counted} {verdict}, because:"
+
+
+def unjudged(checks: Sequence[Mapping[str, Any]]) -> str:
+    """Say that nothing judged what ties columns together; empty where something did.
+
+    Columns drawn one by one hold what the other checks of fidelity ask of single columns, and much of pairs.
+
+    >>> unjudged([{"name": "association_spearman_worst", "tier": "fidelity", "status": "passed"}])
+    ''
+    """
+    about = (check for check in checks if check["tier"] == "utility" or is_of(check["name"], ("association",)))
+    return "" if any(check["status"] != "not applicable" for check in about) else UNJUDGED
 
 
 def reasons(report: Mapping[str, Any]) -> list[str]:

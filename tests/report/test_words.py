@@ -2,7 +2,7 @@
 
 import pytest
 
-from tabsynth.report.words import answers, question
+from tabsynth.report.words import answers, question, summary, unjudged
 
 ODDS = "An attacker who knows all else is right about it at most 62.7% of the time."
 LEDGER = {"private": True, "spent": {"epsilon": 3.0, "delta": 1e-6}, "meaning": ["Private.", ODDS]}
@@ -42,6 +42,24 @@ def asked(*checks, ledger=None, canary=None):
 )
 def test_a_check_answers_one_question(name, tier, key):
     assert question(check(name, tier)) == key
+
+
+@pytest.mark.parametrize(
+    ("name", "tier", "status", "said"),
+    [
+        ("association_spearman_worst", "fidelity", "passed", False),
+        ("tstr_ratio", "utility", "failed", False),
+        ("tstr_ratio", "utility", "not applicable", True),
+        ("association_cramers_v", "fidelity", "not applicable", True),
+        ("tvd2", "fidelity", "passed", True),
+    ],
+)
+def test_a_verdict_says_when_nothing_judged_what_ties_columns_together(name, tier, status, said):
+    checks = [check("ks", "fidelity"), check(name, tier, status)]
+    assert ("Neither utility nor association was judged" in unjudged(checks)) is said
+    told = summary({"kind": "audit", "passed": True, "checks": checks, "ledger": None})
+    assert (unjudged(checks) in told) is True
+    assert ("Neither utility" in told) is said
 
 
 def test_a_question_that_no_check_asks_is_not_measured():
