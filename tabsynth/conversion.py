@@ -45,6 +45,46 @@ def convert(raw: RawTable, column: Column, missing: tuple[str, ...], *, check_do
     return series.rename(column.name)
 
 
+def salvaged(raw: RawTable, column: Column, missing: tuple[str, ...]) -> tuple[pd.Series, NDArray[np.bool_]]:
+    """Return a raw column in canonical form, and which of its values could not be read: those are missing in it.
+
+    For rows that another tool made, which are judged by what they hold.
+    """
+    values = raw.columns.column(column.name)
+    try:
+        return convert(raw, column, missing, check_domain=False), np.zeros(len(values), np.bool_)
+    except TableError:
+        wrong = ~_readable(values, column, missing)
+    left = pc.if_else(pa.array(wrong), pa.scalar(None, values.type), values)
+    try:
+        kept = raw.columns.set_column(raw.columns.column_names.index(column.name), column.name, left)
+        return convert(replace(raw, columns=kept), column, missing, check_domain=False), wrong
+    except TableError:  # of another type throughout
+        kept = kept.set_column(kept.column_names.index(column.name), column.name, pa.nulls(len(values), pa.string()))
+        wrong = values.is_valid().to_numpy(zero_copy_only=False)
+        return convert(replace(raw, columns=kept), column, missing, check_domain=False), wrong
+
+
+def _readable(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Say which values of a column can be read as its kind, or are missing."""
+    if not (
+        pa.types.is_floating(values.type) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    ):
+        return np.asarray(values.is_null().to_numpy(zero_copy_only=False))
+    text = _without_missing(values.cast(pa.string()), missing).to_pandas()
+    read = text.str.strip()
+    if column.kind == "datetime":
+        known = pd.to_datetime(read, format=column.time_format, errors="coerce", utc="%z" in column.time_format).notna()
+    elif column.kind == "boolean":
+        known = read.str.lower().isin(TRUE | FALSE)
+    else:
+        numbers = pd.to_numeric(read, errors="coerce")
+        known = np.isfinite(numbers)
+        if column.kind == "integer":
+            known &= (numbers == np.floor(numbers)) & (numbers.abs() < 2.0**53)
+    return np.asarray(known | text.isna() | read.isin(column.code_texts), np.bool_)
+
+
 class _BrokenRule(Exception):
     """A rule that a column breaks, in words that quote no value."""
 

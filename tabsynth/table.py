@@ -13,7 +13,8 @@ whether the source is still there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,11 +26,11 @@ from tabsynth import _check
 from tabsynth.canonical import as_dates, as_text, everyday
 from tabsynth.constraints import Seen, Unique
 from tabsynth.constraints.categories import Dependency
-from tabsynth.conversion import convert
+from tabsynth.conversion import convert, salvaged
 from tabsynth.errors import SchemaError, TableError
-from tabsynth.files import CHUNK, RawSource, chunks, is_parquet, write_frame
+from tabsynth.files import CHUNK, RawSource, RawTable, chunks, is_parquet, write_frame
 from tabsynth.mapped import concatenated
-from tabsynth.schema import Schema
+from tabsynth.schema import Column, Schema
 from tabsynth.sources import Readable, open_source
 
 
@@ -76,8 +77,45 @@ def read(
     """
     raw = open_source(source, delimiter=delimiter)
     _check_columns(raw, schema)
-    private = concatenated(_canonical(raw, schema, chunk, check_domain=check_domain))
+    rules = _Rules(raw.label, schema) if check_domain else None
+
+    def reading(part: RawTable, column: Column) -> pd.Series:
+        return convert(part, column, schema.missing, check_domain=check_domain)
+
+    private = concatenated(_canonical(raw, schema, chunk, reading, rules))
     return Table(schema, private)
+
+
+def read_foreign(
+    source: Readable, schema: Schema, *, delimiter: str = ",", chunk: int = CHUNK
+) -> tuple[Table, dict[str, NDArray[np.bool_]]]:
+    """Read a synthetic table of any tool: what is wrong with it is found, and is no reason not to judge it.
+
+    Returns the table, and for each column of which a value cannot be read as its kind, in which rows: there it is
+    missing. Columns that the schema does not know are left aside. A warning names either.
+
+    Raises TableError for a column that is not there, and for a table of fewer than two rows.
+    """
+    raw = open_source(source, delimiter=delimiter)
+    wrong: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in schema.names}
+    if extra := [name for name in raw.names if name not in schema.names]:
+        warnings.warn(
+            f"{raw.label}: not judged, since the schema does not know them: {', '.join(extra)}.", stacklevel=2
+        )
+    _check_columns(raw, schema, more=True)
+
+    def reading(part: RawTable, column: Column) -> pd.Series:
+        series, unread = salvaged(part, column, schema.missing)
+        wrong[column.name].append(unread)
+        return series
+
+    private = concatenated(_canonical(raw, schema, chunk, reading))
+    joined = {name: np.concatenate(parts) for name, parts in wrong.items() if parts}
+    unread = {name: rows for name, rows in joined.items() if rows.any()}
+    for name, rows in unread.items():
+        told = f"{int(rows.sum()):,} of {len(rows):,} values cannot be read as {schema[name].kind} and count as missing"
+        warnings.warn(f"{raw.label}: column {name!r}: {told}.", stacklevel=2)
+    return Table(schema, private), unread
 
 
 def split(table: Table, holdout: float, rng: np.random.Generator) -> tuple[Table, Table]:
@@ -137,27 +175,33 @@ def write_rows(frame: pd.DataFrame, schema: Schema, path: Path | str) -> None:
     write_frame(plain(frame, schema).assign(**{name: formed[name] for name in own if name in formed}), path)
 
 
-def _canonical(source: RawSource, schema: Schema, chunk: int, *, check_domain: bool) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a source in canonical form, part by part, every rule checked."""
+def _canonical(
+    source: RawSource,
+    schema: Schema,
+    chunk: int,
+    reading: Callable[[RawTable, Column], pd.Series],
+    rules: _Rules | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a source in canonical form, part by part, the rules between columns checked."""
     wanted = [column for column in schema if "identifier" not in column.roles]
-    rules = _Rules(source.label, schema)
     for place, raw in enumerate(chunks(source, chunk)):
         if place == 0 and raw.columns.num_rows < 2:
             found = "no rows" if raw.columns.num_rows == 0 else "one row"
             raise TableError(f"{raw.label}: {found}; at least two are needed.")
-        series = {column.name: convert(raw, column, schema.missing, check_domain=check_domain) for column in wanted}
+        series = {column.name: reading(raw, column) for column in wanted}
         private = pd.DataFrame(series, copy=False)
-        if check_domain:
+        if rules is not None:
             rules.check(private)
         yield private
 
 
-def _check_columns(source: RawSource, schema: Schema) -> None:
+def _check_columns(source: RawSource, schema: Schema, *, more: bool = False) -> None:
+    """Raise unless a source has the schema's columns, and no others but where there may be more."""
     required = [column.name for column in schema if "identifier" not in column.roles]
     if missing := [name for name in required if name not in source.names]:
         hint = " Is the delimiter another one?" if len(source.names) == 1 and len(required) > 1 else ""
         raise TableError(f"{source.label}: column {missing[0]!r} of the schema is missing.{hint}")
-    if unknown := [name for name in source.names if name not in schema.names]:
+    if not more and (unknown := [name for name in source.names if name not in schema.names]):
         raise TableError(f"{source.label}: the schema does not know column {unknown[0]!r}; declare it or drop it.")
 
 

@@ -31,7 +31,7 @@ from tabsynth.report import Report, build_report, canaries, measure_curves
 from tabsynth.sources import file_name
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.synthesizers.model import Model
-from tabsynth.table import read, split
+from tabsynth.table import read, read_foreign, split
 
 HOLDOUT = 0.2  # of the rows, which no synthesizer sees and the gate needs
 
@@ -193,9 +193,10 @@ def audit_tables(
     known = known if target is None else known.with_target(target)
     real = read(train, known, delimiter=delimiter, check_domain=schema is not None).private
     held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
-    rows = read(synthetic, known, delimiter=delimiter, check_domain=False).private
+    foreign, unread = read_foreign(synthetic, known, delimiter=delimiter)
+    rows = foreign.private
     retrain = None if shadows is None else shadows.retrainer(known, len(rows))
-    evidence = Evidence(known, real, held, rows, retrain, drafted=schema is None)
+    evidence = Evidence(known, real, held, rows, retrain, drafted=schema is None, unread=unread)
     rng = np.random.default_rng(seed)
     verdicts = evaluate(evidence, checks, rng, on_check, budget=budget)
     curves = measure_curves(evidence, checks, rng, progress=on_check) if budget is None else None

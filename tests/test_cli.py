@@ -84,6 +84,22 @@ def test_audit_passes_a_fresh_sample_and_refuses_a_copy(folder: Path, capsys: py
     assert {"report.html", "report.json"} <= {file.name for file in (folder / "copy").iterdir()}
 
 
+@pytest.mark.filterwarnings("ignore:.*rows.csv:UserWarning")
+def test_a_synthetic_table_with_impossible_values_is_judged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _people(2000, 1).to_csv("train.csv", index=False)
+    rows = _people(2000, 2).assign(more=1)
+    rows["age"] = np.where(np.arange(2000) % 10 == 0, 3.37, rows["age"])
+    rows.to_csv("rows.csv", index=False)
+    (folder / "policy.yaml").write_text("checks: [{metric: out_of_domain, settings: {declared: true}, at_most: 0.01}]")
+    audit = ["audit", "--train", "train.csv", "--policy", "policy.yaml"]
+    assert run([*audit, "--synthetic", "rows.csv", "-o", "out"]) == 3
+    assert "column 'age', of which 200 values" in (folder / "out" / "report.md").read_text()
+    _people(2000, 2).assign(more=1).to_csv("more.csv", index=False)
+    capsys.readouterr()
+    assert run(["audit", "--train", "more.csv", "--synthetic", "train.csv", "-o", "strict"]) == 2
+    assert "'more' of the schema is missing" in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_audit_says_when_nothing_judged_what_ties_columns_together(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

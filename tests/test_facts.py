@@ -49,7 +49,7 @@ CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
     "cli_given.py": {"cells_of: read_raw": GIVEN},
-    "conversion.py": {"convert: raw": RULES},
+    "conversion.py": {"convert: raw": RULES, "salvaged: raw": INSIDE},
     "drafting/candidates.py": {"Candidate.take: raw": DRAFTED},
     "drafting/draft.py": {"_reading: raw": DRAFTED, "_Telling.take: raw": DRAFTED},
     "drafting/facts.py": {"Facts.take: private": DRAFTED},
@@ -63,6 +63,8 @@ SITES: dict[str, dict[str, str]] = {
         "Table.take: self.private": SAMPLED,
         "read: raw": RULES,
         "read: private": RULES,
+        "read_foreign: raw": INSIDE,
+        "read_foreign: private": INSIDE,
         "_canonical: raw": RULES,
         "_canonical: private": RULES,
         "_Rules.check: private": RULES,
@@ -77,7 +79,7 @@ SITES: dict[str, dict[str, str]] = {
         "release_table: held.private": INSIDE,
         "audit_tables: read(train, known, delimiter=delimiter, check_domain=schema is not None).private": INSIDE,
         "audit_tables: read(holdout, known, delimiter=delimiter, check_domain=False).private": INSIDE,
-        "audit_tables: read(synthetic, known, delimiter=delimiter, check_domain=False).private": INSIDE,
+        "audit_tables: foreign.private": INSIDE,
     },
     "synthesizers/bootstrap.py": {"Bootstrap.fit: kept.private": COPIES},
     "synthesizers/calibration.py": {"measured: private": PAIRS},

@@ -18,7 +18,7 @@ from tabsynth.conversion import from_axis, to_axis
 from tabsynth.errors import InputError, TableError
 from tabsynth.schema import Column, Kind, Schema
 from tabsynth.schema_file import write_schema
-from tabsynth.table import Table, plain, read, split, write_rows
+from tabsynth.table import Table, plain, read, read_foreign, split, write_rows
 
 DAYS = 86400.0
 PLANT = "Zebedee-4711"  # a value that no message may show
@@ -345,3 +345,48 @@ def test_a_million_rows_in_under_five_seconds(tmp_path: Path, ending: str) -> No
     assert rows == 1_000_000
     assert wall < 5
     assert peak < 1.5
+
+
+FOREIGN = Schema(
+    (
+        Column("n", "integer", nullable=None),
+        Column("x", "float", nullable=None),
+        Column("ok", "boolean", nullable=None),
+        Column("day", "datetime", nullable=None),
+        Column("long", "duration", unit="h", nullable=None),
+    )
+)
+FOREIGN_ROWS = {
+    "n": (["1", "2.5", "", "1e30"], [False, True, False, True]),
+    "x": (["1.5", "inf", "NA", "abc"], [False, True, False, True]),
+    "ok": (["yes", "2", "", "no"], [False, True, False, False]),
+    "day": (["2024-01-31", "31/01/2024", "", "x"], [False, True, False, True]),
+    "long": (["1.5", "-", "", "2"], [False, True, False, False]),
+}
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+@pytest.mark.filterwarnings("ignore:.*cannot be read as:UserWarning")
+def test_a_foreign_table_is_read_as_far_as_it_can_be(tmp_path: Path, chunk: int) -> None:
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({name: values for name, (values, _) in FOREIGN_ROWS.items()}).assign(more=1).to_csv(path, index=False)
+    with pytest.warns(UserWarning, match="rows.csv: not judged, since the schema does not know them: more"):
+        table, unread = read_foreign(path, FOREIGN, chunk=chunk)
+    assert {name: rows.tolist() for name, rows in unread.items()} == {n: bad for n, (_, bad) in FOREIGN_ROWS.items()}
+    for name, (values, bad) in FOREIGN_ROWS.items():
+        gone = [wrong or value in {"", "NA"} for value, wrong in zip(values, bad, strict=True)]
+        assert table.private[name].isna().tolist() == gone, name
+    with pytest.raises(TableError, match="does not know column 'more'"):
+        read(path, FOREIGN, check_domain=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be read as:UserWarning")
+def test_a_foreign_column_of_another_type_is_missing_throughout() -> None:
+    schema = Schema((Column("n", "integer", nullable=None), Column("day", "datetime", nullable=None)))
+    moments = pd.to_datetime(["2024-01-31", None, "2024-02-01"])
+    frame = pd.DataFrame({"n": moments, "day": pd.to_timedelta([1, 2, 3], unit="h")})
+    table, unread = read_foreign(frame, schema)
+    assert table.private.isna().all().all()
+    assert {name: rows.tolist() for name, rows in unread.items()} == {"n": [True, False, True], "day": [True] * 3}
+    whole = pd.DataFrame({"n": [1.0, np.nan, 3.0], "day": moments})
+    assert read_foreign(whole, schema)[1] == {}

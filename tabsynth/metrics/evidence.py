@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tabsynth.canonical import recast
 from tabsynth.errors import TableError
@@ -51,8 +52,9 @@ class Evidence:
 
     `retrain` fits the synthesizer anew to other real rows and returns as many synthetic rows as it was given; None for
     tables of an unknown origin. `drafted` says that nothing of the schema was declared: its domains were read from the
-    training rows, and other values are no fault. What is costly and asked for by several metrics is computed once
-    (`once`).
+    training rows, and other values are no fault. `unread` says of columns of the synthetic table which rows, as they
+    were read, held a value that is none of the column's kind; it is missing in `rows`. What is costly and asked for by
+    several metrics is computed once (`once`).
 
     Raises TableError when a frame is empty, lacks a column, has an unknown one, or holds a value that is not of its
     column's kind.
@@ -64,6 +66,7 @@ class Evidence:
     rows: pd.DataFrame
     retrain: Retrain | None = None
     drafted: bool = False
+    unread: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     _found: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -122,14 +125,14 @@ class Evidence:
         if self.holdout is None:
             half = max(1, len(order) // 2)
             train, drawn = self.train.iloc[order[:half]], self.train.iloc[order[half:] if len(order) > 1 else order]
-            return replace(self, train=train, rows=drawn.iloc[: len(self.rows)], retrain=None)
-        return replace(self, rows=self.train.iloc[order[: len(self.rows)]], retrain=None)
+            return replace(self, train=train, rows=drawn.iloc[: len(self.rows)], retrain=None, unread={})
+        return replace(self, rows=self.train.iloc[order[: len(self.rows)]], retrain=None, unread={})
 
     def as_independent(self, rng: np.random.Generator) -> Evidence:
         """Return the trivial baseline: each column drawn by itself, with replacement, from the training rows."""
         picks = {column.name: rng.integers(len(self.train), size=len(self.rows)) for column in self.schema.modelled}
         drawn = {name: self.train[name].iloc[pick].reset_index(drop=True) for name, pick in picks.items()}
-        return replace(self, rows=pd.DataFrame(drawn), retrain=None)
+        return replace(self, rows=pd.DataFrame(drawn), retrain=None, unread={})
 
 
 def _check_columns(source: str, frame: pd.DataFrame, schema: Schema) -> None:

@@ -67,7 +67,9 @@ class OutOfDomain(_ShareOfRows):
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure; NotApplicable when declared facts alone are asked for and there are none."""
         judged = [column for column in evidence.columns if not self.declared or _declared(column)]
-        if not judged or (self.declared and evidence.drafted):
+        if self.declared and evidence.drafted:
+            judged = []
+        if not judged and not evidence.unread:
             raise NotApplicable("No domain is declared.")
         outside = {
             f"column {column.name!r}": _outside(
@@ -77,6 +79,9 @@ class OutOfDomain(_ShareOfRows):
             )
             for column in judged
         }
+        for name, rows in evidence.unread.items():
+            own = f"column {name!r}, of which {int(rows.sum())} values are none of its kind"
+            outside[own] = rows | outside.pop(f"column {name!r}", False)
         return self._share(outside)
 
 

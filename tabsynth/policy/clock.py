@@ -148,7 +148,8 @@ def _pilot(evidence: Evidence) -> Evidence:
         return frame.iloc[: max(PILOT, round(PILOT_SHARE * len(frame)))]
 
     holdout = None if evidence.holdout is None else first(evidence.holdout)
-    return replace(evidence, train=first(evidence.train), holdout=holdout, rows=first(evidence.rows), retrain=None)
+    train, rows = first(evidence.train), first(evidence.rows)
+    return replace(evidence, train=train, holdout=holdout, rows=rows, retrain=None, unread={})
 
 
 def _rows(evidence: Evidence) -> int:

@@ -115,6 +115,17 @@ def test_repeated_rows_are_more_than_in_a_fresh_sample(fresh, rng):
     assert Duplicates(most=100)(fresh, rng).note.startswith("100 rows of each")
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_values_that_are_none_of_their_kind_are_out_of_every_domain(declared, rng):
+    """Also where nothing is declared: what no domain could hold needs none."""
+    frame = pd.DataFrame({"x": pd.array([1, 2, 3, None], dtype="Int64")})
+    schema = Schema((Column("x", "integer", nullable=None),))
+    unread = {"x": np.array([False, False, False, True])}
+    found = OutOfDomain(declared=declared)(Evidence(schema, frame, None, frame, drafted=True, unread=unread), rng)
+    assert found.value == 0.25
+    assert "column 'x', of which 1 values are none of its kind" in found.note
+
+
 @pytest.mark.parametrize("wrong", [lambda: Duplicates(most=1), lambda: OutOfDomain(level=1.0)])
 def test_settings_are_checked(wrong):
     with pytest.raises(InputError):
