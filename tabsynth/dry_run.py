@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tabsynth.errors import InputError
-from tabsynth.policy import Check
+from tabsynth.policy import Check, small_policy
 from tabsynth.selftest import FRESH, fresh, judge
 
 SEEDS = 3
@@ -22,7 +22,7 @@ def refuse_too_few(policy: Sequence[Check], rows: int, holdout: float) -> None:
     `rows` is a public number, of which the share `holdout` is kept from the synthesizer. Fidelity and utility depend on
     the table, and are not tried.
     """
-    checks = [check for check in policy if check.metric.tier == "privacy"]
+    checks = about_privacy(policy)
     if rows >= ENOUGH or not (lost := refused(checks, rows, holdout)):
         return
     lost -= refused(checks, ENOUGH, HOLDOUT)  # what is refused there too, is so for another reason
@@ -31,11 +31,21 @@ def refuse_too_few(policy: Sequence[Check], rows: int, holdout: float) -> None:
     tried = [rows * 2**times for times in range(1, 20) if rows * 2**times < 2 * ENOUGH]
     enough = next((size for size in tried if not lost & refused(checks, size, holdout, seeds=1)), None)
     instead = f"Some {enough:,} rows" if enough else "A larger holdout"
+    less = (
+        ""
+        if refused(about_privacy(small_policy()), rows, holdout, seeds=1)
+        else (", or a policy that asks for less, such as small")
+    )
     raise InputError(
         f"{rows:,} rows, of which {holdout:.3g} are kept for the holdout, are too few for this policy: even a table "
         f"that tells nothing of anyone would be refused by {' and '.join(sorted(lost))}, whose intervals are too wide. "
-        f"{instead} would do, or a policy that asks for less, such as small. Nothing was charged."
+        f"{instead} would do{less}. Nothing was charged."
     )
+
+
+def about_privacy(policy: Sequence[Check]) -> list[Check]:
+    """Return a policy's privacy checks, which alone do not depend on the table."""
+    return [check for check in policy if check.metric.tier == "privacy"]
 
 
 def refused(checks: Sequence[Check], rows: int, holdout: float, seeds: int = SEEDS) -> set[str]:

@@ -39,6 +39,15 @@ def test_too_few_rows_are_refused_with_what_would_do() -> None:
     )
 
 
+def test_a_policy_is_advised_only_where_it_would_do() -> None:
+    with pytest.raises(InputError, match="such as small"):
+        refuse_too_few(default_policy(), 1000, 0.2)
+    for policy in ("small", "default"):
+        with pytest.raises(InputError, match="too few") as caught:
+            refuse_too_few(read_policy(policy), 40, 0.2)
+        assert "such as small" not in str(caught.value)
+
+
 def test_a_holdout_of_nobody_is_too_small() -> None:
     with pytest.raises(InputError, match=r"0\.001 are kept for the holdout.*A larger holdout would do"):
         refuse_too_few((Check(MembershipAUC(), at_most=0.65),), 4000, 0.001)
