@@ -46,6 +46,8 @@ class ExactMatch:
             f"it holds {hits[0] / len(train):.2%} of training rows and {hits[1] / len(holdout):.2%} of holdout rows; "
             f"{share:.2%} of its rows equal a training row"
         )
+        if share == 1 and hits[1] == len(holdout):
+            note += "; of so few different rows a copy cannot be told from a sample"
         return Estimate(found.value, found.low, found.high, note)
 
 

@@ -91,6 +91,14 @@ def test_where_every_row_repeats_there_is_nobody_to_replay(rng):
         UniqueReplay()(Evidence(schema, *frames), rng)
 
 
+def test_where_few_different_rows_are_possible_the_note_says_that_a_copy_looks_like_a_sample(rng):
+    columns = tuple(Column(name, "boolean") for name in "xyz")
+    frames = [pd.DataFrame(rng.random((400, 3)) < 0.5, columns=list("xyz")) for _ in range(3)]
+    told = "a copy cannot be told from a sample"
+    assert told in ExactMatch()(Evidence(Schema(columns), *frames), rng).note
+    assert told not in ExactMatch()(paired(rng), rng).note
+
+
 def test_without_a_holdout_nothing_is_said(fresh, rng):
     with pytest.raises(NotMeasured, match="needs a holdout"):
         UniqueReplay()(replace(fresh, holdout=None), rng)
