@@ -35,18 +35,13 @@ from tabsynth.cli_options import (
     SchemaPath,
     Seed,
     Settings,
-    ShadowCount,
-    ShadowModel,
     TablePath,
     Target,
-    TimeBudget,
     ledger_opener,
     record_use,
     require_new,
     require_readable,
-    seconds_of,
     settings_of,
-    shadows_of,
     whole,
 )
 from tabsynth.console import (
@@ -55,11 +50,8 @@ from tabsynth.console import (
     people,
     say_check,
     say_cost,
-    say_left_out,
     say_not_private,
-    say_verdicts,
     say_warning,
-    statuses,
     summary,
 )
 from tabsynth.errors import TabsynthError
@@ -76,6 +68,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(cli_ledger.ledgers, name="ledger")
+app.command()(cli_audit.audit)
 app.command()(cli_audit.canary)
 app.command()(cli_audit.scan)
 app.command()(cli_selftest.selftest)
@@ -182,65 +175,6 @@ def fit(
     say_cost(fitted.privacy)
     people.print(f"Saved the model ({fitted.name}) in [bold]{escape(str(output))}[/].")
     answer(as_json, model=str(output), family=fitted.name, ledger=str(place), privacy=summary(fitted.privacy))
-
-
-@app.command()
-def audit(
-    train: Annotated[str, typer.Option("--train", help="The rows that the synthesizer was fitted to.")],
-    synthetic: Annotated[str, typer.Option("--synthetic", help="The synthetic rows, of any tool.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the inside report.")],
-    holdout: Annotated[str | None, typer.Option("--holdout", help="Real rows that the synthesizer never saw.")] = None,
-    schema: SchemaPath = None,
-    target: Target = None,
-    policy: Policy = None,
-    budget: TimeBudget = None,
-    canary: CanaryFolder = None,
-    shadows: ShadowCount = 0,
-    model: ShadowModel = None,
-    settings: Settings = None,
-    epsilon: Epsilon = None,
-    delta: Delta = 1e-6,
-    ledger: LedgerPath = None,
-    delimiter: Delimiter = None,
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """Judge any synthetic table and write the inside report; exit code 3 when a check fails."""
-    require_readable(train, holdout, synthetic, schema=schema, delimiter=delimiter)  # before imports that take seconds
-    from tabsynth.release import check_folder
-    from tabsynth.report.words import unjudged
-    from tabsynth.walk import audit_tables
-
-    check_folder(output)
-    timed = seconds_of(budget)
-    shadowed = shadows_of(shadows, model, settings, epsilon=epsilon, delta=delta, seed=seed)
-    record_use("audit", train, ledger)
-    if holdout is not None:
-        record_use("audit", holdout)
-    judged = audit_tables(
-        train,
-        holdout,
-        synthetic,
-        output,
-        schema=schema,
-        target=target,
-        delimiter=delimiter,
-        policy=policy,
-        canary=canary,
-        shadows=shadowed,
-        budget=timed,
-        seed=seed,
-        on_check=say_check,
-    )
-    say_verdicts(judged.verdicts)
-    say_left_out(judged.verdicts)
-    if said := unjudged(judged.report.to_dict()["checks"]):
-        people.print(f"[yellow]{said}[/]")
-    people.print(f"Inside report: [bold]{escape(str(output / 'report.html'))}[/] (do not publish it)")
-    left = [verdict.name for verdict in judged.verdicts if verdict.left_out]
-    answer(as_json, passed=judged.passed, report=str(output), checks=statuses(judged.verdicts), left_out=left)
-    if not judged.passed:
-        raise typer.Exit(3)
 
 
 @app.command()

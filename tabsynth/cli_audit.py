@@ -1,4 +1,4 @@
-"""The commands that attack: canaries planted in a table, a lower bound held against the claim; a scan for leaks."""
+"""The commands that attack: any synthetic table judged; canaries held against the claim; a scan for leaks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,88 @@ from rich.table import Table as Grid
 
 from tabsynth.cli_options import (
     AsJson,
+    CanaryFolder,
     Delimiter,
     Delta,
     Discover,
+    Epsilon,
     LedgerPath,
     ModelName,
+    Policy,
     SchemaPath,
+    Seed,
     Settings,
+    ShadowCount,
+    ShadowModel,
     TablePath,
+    Target,
+    TimeBudget,
     record_use,
+    require_readable,
+    seconds_of,
     settings_of,
+    shadows_of,
 )
-from tabsynth.console import answer, people
+from tabsynth.console import answer, people, say_check, say_left_out, say_verdicts, statuses
 from tabsynth.registry import DEFAULT_SYNTHESIZER
+
+
+def audit(  # noqa: PLR0917  (a command's options are its arguments)
+    train: Annotated[str, typer.Option("--train", help="The rows that the synthesizer was fitted to.")],
+    synthetic: Annotated[str, typer.Option("--synthetic", help="The synthetic rows, of any tool.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new folder of the inside report.")],
+    holdout: Annotated[str | None, typer.Option("--holdout", help="Real rows that the synthesizer never saw.")] = None,
+    schema: SchemaPath = None,
+    target: Target = None,
+    policy: Policy = None,
+    budget: TimeBudget = None,
+    canary: CanaryFolder = None,
+    shadows: ShadowCount = 0,
+    model: ShadowModel = None,
+    settings: Settings = None,
+    epsilon: Epsilon = None,
+    delta: Delta = 1e-6,
+    ledger: LedgerPath = None,
+    delimiter: Delimiter = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge any synthetic table and write the inside report; exit code 3 when a check fails."""
+    require_readable(train, holdout, synthetic, schema=schema, delimiter=delimiter)  # before imports that take seconds
+    from tabsynth.release import check_folder
+    from tabsynth.report.words import unjudged
+    from tabsynth.walk import audit_tables
+
+    check_folder(output)
+    timed = seconds_of(budget)
+    shadowed = shadows_of(shadows, model, settings, epsilon=epsilon, delta=delta, seed=seed)
+    record_use("audit", train, ledger)
+    if holdout is not None:
+        record_use("audit", holdout)
+    judged = audit_tables(
+        train,
+        holdout,
+        synthetic,
+        output,
+        schema=schema,
+        target=target,
+        delimiter=delimiter,
+        policy=policy,
+        canary=canary,
+        shadows=shadowed,
+        budget=timed,
+        seed=seed,
+        on_check=say_check,
+    )
+    say_verdicts(judged.verdicts)
+    say_left_out(judged.verdicts)
+    if said := unjudged(judged.report.to_dict()["checks"]):
+        people.print(f"[yellow]{said}[/]")
+    people.print(f"Inside report: [bold]{escape(str(output / 'report.html'))}[/] (do not publish it)")
+    left = [verdict.name for verdict in judged.verdicts if verdict.left_out]
+    answer(as_json, passed=judged.passed, report=str(output), checks=statuses(judged.verdicts), left_out=left)
+    if not judged.passed:
+        raise typer.Exit(3)
 
 
 def canary(  # noqa: PLR0917  (a command's options are its arguments)

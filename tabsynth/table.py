@@ -87,7 +87,7 @@ def read(
 
 
 def read_foreign(
-    source: Readable, schema: Schema, *, delimiter: str = ",", chunk: int = CHUNK
+    source: Readable, schema: Schema, *, delimiter: str | None = None, chunk: int = CHUNK
 ) -> tuple[Table, dict[str, NDArray[np.bool_]]]:
     """Read a synthetic table of any tool: what is wrong with it is found, and is no reason not to judge it.
 
