@@ -60,21 +60,18 @@ FRESH = people(2)
     [
         (FRESH.drop(columns=["age"]), "column 'age' of the schema is missing"),
         (FRESH.rename(columns={"age": "Age"}), "column 'age' of the schema is missing"),
-        (FRESH.assign(more=1), "does not know column 'more'"),
-        (FRESH.assign(age=FRESH["age"] + 0.25), "column 'age': a value is not a whole number"),
-        (FRESH.assign(age="42 years"), "column 'age': a value is not a number"),
         (FRESH.iloc[:1], "one row; at least two are needed"),
         (FRESH.iloc[:0], "no rows; at least two are needed"),
         (pd.DataFrame(), "no complete line"),
     ],
-    ids=["lacking", "renamed", "more", "fractions", "words", "one row", "no rows", "empty"],
+    ids=["lacking", "renamed", "one row", "no rows", "empty"],
 )
+@pytest.mark.filterwarnings("ignore:.*not judged, since the schema does not know them")
 def test_a_table_of_another_form_is_refused_by_its_rule(audited, tmp_path, synthetic, rule):
     code, said = audited(synthetic)
     assert (code, said["ok"]) == (2, False)
     assert rule in said["message"]
     assert "synthetic.csv" in said["message"]
-    assert "42 years" not in said["message"]
     assert not (tmp_path / "out").exists()
 
 
@@ -83,13 +80,28 @@ def test_a_table_of_another_form_is_refused_by_its_rule(audited, tmp_path, synth
     [
         (FRESH[FRESH.columns[::-1]], set()),
         (FRESH.astype({"age": float}), set()),
+        (FRESH.assign(more=1), set()),
+        (FRESH.assign(age=FRESH["age"] + 0.25), {"tvd1", "out_of_domain"}),
+        (FRESH.assign(age="42 years"), {"tvd1", "out_of_domain"}),
         (FRESH.assign(city="Atlantis"), {"tvd1", "out_of_domain"}),
         (FRESH.assign(ill="no"), {"tstr_linear"}),
         (pd.DataFrame(index=range(200), columns=FRESH.columns), {"tvd1", "tstr_linear"}),
         (people(0), {"exact_match", "membership_auc"}),
     ],
-    ids=["another order", "other dtypes", "a new category", "one class", "all missing", "the training rows"],
+    ids=[
+        "another order",
+        "other dtypes",
+        "a column more",
+        "fractions",
+        "words",
+        "a new category",
+        "one class",
+        "all missing",
+        "the training rows",
+    ],
 )
+@pytest.mark.filterwarnings("ignore:.*not judged, since the schema does not know them")
+@pytest.mark.filterwarnings("ignore:.*cannot be read as integer")
 def test_a_table_of_other_content_is_judged(audited, tmp_path, synthetic, failing):
     code, said = audited(synthetic)
     assert failing <= {name for name, status in said["checks"].items() if status == "failed"}
