@@ -208,6 +208,7 @@ def release(
     """Walk from a private table to a gated release; exit code 3 when the gate refuses."""
     from tabsynth.charging import SHARE
     from tabsynth.fitting import make_synthesizer
+    from tabsynth.gate import GateSettings
     from tabsynth.release import check_release_folder
 
     synthesizer = make_synthesizer(model, seed, **settings_of(settings))
@@ -227,12 +228,8 @@ def release(
         looked=look,
         target=target,
         delimiter=delimiter,
-        holdout=holdout,
+        asked=GateSettings(policy, SHARE if charge_gate else 0.0, shadows, canary, holdout),
         rows=rows,
-        policy=policy,
-        gate_share=SHARE if charge_gate else 0.0,
-        canary=canary,
-        shadows=shadows,
         seed=seed,
     )
 
@@ -252,6 +249,7 @@ def demo(
     """Run the whole walk on an embedded, simulated table of clinic visits."""
     from tabsynth import datasets
     from tabsynth.fitting import make_budget, make_synthesizer
+    from tabsynth.gate import GateSettings
     from tabsynth.privacy.ledger import Ledger
 
     budget = make_budget(epsilon, delta)
@@ -266,7 +264,7 @@ def demo(
         None,
         budgeted=epsilon is not None,
         schema=visits.schema,
-        holdout=0.3,  # the rare class needs rows to be judged on
+        asked=GateSettings(holdout=0.3),  # the rare class needs rows to be judged on
         seed=seed,
     )
 

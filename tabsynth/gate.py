@@ -25,7 +25,29 @@ from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.table import Table
 
+HOLDOUT = 0.2  # of the rows, which no synthesizer sees and the gate needs
 Judge = Callable[[Evidence, np.random.Generator, Callable[[str], None] | None], Sequence[Verdict]]
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What a caller wants a release to be held against.
+
+    `policy` is a file or the name of an installed policy; None: the default one of the gate's kind. `share` of the
+    budget (of mu squared) pays for the gate's decision, before the fit takes the rest; at 0 the decision is one bit
+    that is not paid for. `shadows` fits the synthesizer so many times more, each with the whole budget and without a
+    charge, and adds the attacks that know what one row does to the policy. `canary` is the folder of a canary audit of
+    the same synthesizer, of this budget or a larger one. `holdout` is the share of the rows that no fit sees.
+    """
+
+    policy: Path | str | None = None
+    share: float = 0.0
+    shadows: int = 0
+    canary: Path | str | None = None
+    holdout: float = HOLDOUT
+
+
+USUAL = GateSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +62,18 @@ class Gate:
     share: float
 
     @classmethod
-    def of(
-        cls, policy: Path | str | None, synthesizer: Synthesizer, *, shadows: int, share: float, budgeted: bool
-    ) -> Self:
+    def of(cls, settings: GateSettings, synthesizer: Synthesizer, *, budgeted: bool) -> Self:
         """Return the gate, or raise InputError saying what of it cannot be; nothing has been read or charged.
 
         A charged gate decides by what was paid for, and shadow models are fitted to private rows without a charge.
         """
-        _check.within("gate_share", share, 0, 0.9)
+        share, shadows = settings.share, settings.shadows
+        _check.within("the gate's share", share, 0, 0.9)
         if share > 0 and not budgeted:
             raise InputError(
                 "A gate is charged to a budget, and there is none: set epsilon, or leave the gate uncharged."
             )
-        checks = load_policy(policy, charged=share > 0)
+        checks = load_policy(settings.policy, charged=share > 0)
         if shadows and share > 0:
             raise InputError("A charged gate decides by what was paid for, and shadow models are not: leave one out.")
         found = cls(checks, Shadows(synthesizer, shadows) if shadows else None, share)

@@ -17,8 +17,8 @@ from tabsynth import _check
 from tabsynth.drafting import draft
 from tabsynth.errors import InputError
 from tabsynth.files import file_digest
-from tabsynth.fitting import fit_intake, open_checkpoint, settle
-from tabsynth.gate import Gate, load_policy
+from tabsynth.fitting import fit_intake, make_secret, open_checkpoint, settle
+from tabsynth.gate import USUAL, Gate, GateSettings, load_policy
 from tabsynth.intake import SchemaLike, Source, as_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Verdict, evaluate
@@ -32,8 +32,6 @@ from tabsynth.sources import file_name
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.synthesizers.model import Model
 from tabsynth.table import read, read_foreign, split
-
-HOLDOUT = 0.2  # of the rows, which no synthesizer sees and the gate needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +86,8 @@ def release_table(
     discover: bool = False,
     target: str | None = None,
     delimiter: str | None = None,
-    holdout: float = HOLDOUT,
+    asked: GateSettings = USUAL,
     rows: int | None = None,
-    policy: Path | str | None = None,
-    gate_share: float = 0.0,
-    canary: Path | str | None = None,
-    shadows: int = 0,
     looked: bool = False,
     seed: int | None = None,
     progress: Progress = silent,
@@ -102,13 +96,8 @@ def release_table(
     """Walk from a private table to a release folder.
 
     Everything that can be wrong is looked at first: the folder, the policy, the schema, the table. Only then is the
-    ledger opened and charged. `rows` are sampled, by default as many as the training part is known to have. Under a
-    budget `gate_share` above 0 pays for the gate's decision from the budget, before the fit takes the rest; at 0 the
-    decision says one bit that is not paid for, and the provenance says so. `canary` is the folder of a canary audit of
-    the same synthesizer, of this budget or a larger one; it becomes a section of the inside report. `shadows`, where it
-    is not 0, fits the synthesizer so many times more, each with the whole budget and without a charge, and adds the
-    attacks that know what one row does to the policy.
-
+    ledger opened and charged. `rows` are sampled, by default as many as the training part is known to have. `asked`
+    says what the release is held against and who pays for that; a canary audit becomes a section of the inside report.
     `looked` pays for a look for personal data, see `fitting.fit_intake`.
 
     Under a budget the split, like the noise, is never seeded: with a split that anybody can repeat, taking one row away
@@ -119,17 +108,17 @@ def release_table(
     than is claimed, nothing was charged either.
     """
     path = check_release_folder(folder)
-    gate = Gate.of(policy, synthesizer, shadows=shadows, share=gate_share, budgeted=budgeted)
+    gate = Gate.of(asked, synthesizer, budgeted=budgeted)
     if rows is not None:
         _check.at_least("rows", rows, 2)
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
-    audited = None if canary is None else kept_audit(canary, synthesizer, budgeted, charged=gate.charged)
-    gate.require_room(intake.table, holdout, budgeted=budgeted)
+    audited = None if asked.canary is None else kept_audit(asked.canary, synthesizer, budgeted, charged=gate.charged)
+    gate.require_room(intake.table, asked.holdout, budgeted=budgeted)
     splitting, sampling, judging, drawing = np.random.default_rng(seed).spawn(4)
-    secret = Secret() if budgeted or seed is None else Secret.fixed(seed)
+    secret = Secret() if budgeted else make_secret(None, seed)
     bounded = bound_contributions(intake.table, secret)
-    train, held = split(bounded, holdout, np.random.default_rng() if budgeted else splitting)
+    train, held = split(bounded, asked.holdout, np.random.default_rng() if budgeted else splitting)
     ledger = open_ledger()
     if audited is not None:
         canaries.require_same_claim(audited, ledger.budget)

@@ -11,6 +11,7 @@ from tabsynth import Ledger, TabularSynthesizer, choice, datasets
 from tabsynth.choice import FEWEST_ROWS, MOST_CELLS, choose
 from tabsynth.errors import InputError, ModelError, SchemaError
 from tabsynth.fitting import Auto, make_synthesizer
+from tabsynth.gate import GateSettings
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers import model
@@ -70,7 +71,8 @@ def test_it_is_settled_before_the_ledger_is_opened(monkeypatch, tmp_path):
         assert chosen == [0]
         raise KeyboardInterrupt
 
-    for walk, folder, more in ((fit_table, (), {}), (release_table, (tmp_path / "release",), {"policy": "small"})):
+    gated = {"asked": GateSettings("small")}
+    for walk, folder, more in ((fit_table, (), {}), (release_table, (tmp_path / "release",), gated)):
         chosen.clear()
         with pytest.raises(KeyboardInterrupt):
             walk(VISITS.frame, make_synthesizer("auto"), opened, *folder, budgeted=False, schema=VISITS.schema, **more)
@@ -87,7 +89,7 @@ def test_a_release_names_what_was_chosen(tmp_path):
         where,
         budgeted=False,
         schema=VISITS.schema,
-        policy=checks,
+        asked=GateSettings(checks),
         seed=1,
     )
     written = json.loads((where / "provenance.json").read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from dp_accounting import dp_event as dp
 from tabsynth.cli import run
 from tabsynth.datasets import clinic_visits
 from tabsynth.errors import InputError, Refused
+from tabsynth.gate import GateSettings
 from tabsynth.metrics import Evidence
 from tabsynth.metrics.privacy import ExactMatch, MembershipAUC, MembershipTPR
 from tabsynth.policy import Check, evaluate
@@ -96,7 +97,7 @@ def test_without_a_ledger_file_the_provenance_says_that_nobody_counted(folder: P
         "out",
         budgeted=True,
         schema="people.yaml",
-        policy="easy.yaml",
+        asked=GateSettings("easy.yaml"),
     )
     gate = account(folder / "out")["gate"]
     assert gate["attempts"] is None
@@ -164,7 +165,7 @@ def test_a_public_seed_does_not_repeat_the_split_under_a_budget(folder: Path, mo
                     folder / name,
                     budgeted=budget is not None,
                     schema=SCHEMA,
-                    policy="small",
+                    asked=GateSettings("small"),
                     seed=7,
                 )
     assert seen[0] == seen[1]

@@ -13,6 +13,7 @@ from tabsynth.audit.claim import Claim
 from tabsynth.audit.result import Attack, AuditResult, Bound
 from tabsynth.cli import run
 from tabsynth.errors import InputError, Refused
+from tabsynth.gate import GateSettings
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.report import json_schema
@@ -134,10 +135,11 @@ def frame(people):
 
 
 def released(people, frame, tmp_path, canary, ledger=None, **settings):
-    options = {"budgeted": True, "schema": people.schema, "seed": 0, "policy": "small"} | settings
+    asked = GateSettings("small", canary=canary)
+    options = {"budgeted": True, "schema": people.schema, "seed": 0, "asked": asked} | settings
     made = ledger or Ledger(BUDGET)
     with contextlib.suppress(Refused):  # of few rows some check may fail
-        release_table(frame, Independent(), lambda: made, tmp_path / "out", canary=canary, **options)
+        release_table(frame, Independent(), lambda: made, tmp_path / "out", **options)
     return json.loads((tmp_path / "out.inside" / "report.json").read_text()), tmp_path / "out.inside" / "report.html"
 
 
@@ -165,14 +167,15 @@ def test_a_report_without_an_audit_has_no_section(people, frame, tmp_path):
         ({"bound": 3.0}, {}, Refused, "more than the synthesizer claims"),
         ({"synthesizer": Independent(bins=5)}, {}, InputError, "bins"),
         ({}, {"budgeted": False}, InputError, "there is none"),
-        ({}, {"gate_share": 0.1}, InputError, "charged gate"),
+        ({}, {"share": 0.1}, InputError, "charged gate"),
     ],
 )
 def test_nothing_is_charged_where_the_audit_forbids_it(people, tmp_path, made, settings, error, message):  # noqa: PLR0917
     canary, frame = audit(**made).write(tmp_path / "attacked"), plain(people.private, people.schema)
-    settings = {"budgeted": True, "schema": people.schema} | settings
+    asked = GateSettings(canary=canary, share=settings.pop("share", 0.0))
+    settings = {"budgeted": True, "schema": people.schema, "asked": asked} | settings
     with pytest.raises(error, match=message):
-        release_table(frame, Independent(), lambda: pytest.fail("opened"), tmp_path / "out", canary=canary, **settings)
+        release_table(frame, Independent(), lambda: pytest.fail("opened"), tmp_path / "out", **settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["attacked"]
 
 

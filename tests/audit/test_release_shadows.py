@@ -7,6 +7,7 @@ import pytest
 
 from tabsynth import selftest
 from tabsynth.errors import InputError, Refused
+from tabsynth.gate import GateSettings
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.synthesizers.bootstrap import Bootstrap
@@ -28,8 +29,8 @@ def released(people, tmp_path):
     policy.write_text("checks: [{metric: tvd1, at_most: 1}]", encoding="utf-8")
 
     def release(synthesizer, ledger, **settings):
-        options = {"budgeted": ledger.private, "schema": people.schema, "policy": policy, "holdout": 0.4, "seed": 0}
-        options |= {"shadows": 4} | settings
+        asked = GateSettings(**{"policy": policy, "holdout": 0.4, "shadows": 4} | settings)
+        options = {"budgeted": ledger.private, "schema": people.schema, "seed": 0, "asked": asked}
         release_table(people.train, synthesizer, lambda: ledger, tmp_path / "out", **options)
         return json.loads((tmp_path / "out.inside" / "report.json").read_text(encoding="utf-8"))["checks"]
 
@@ -60,7 +61,7 @@ def test_shadows_have_the_budget_of_the_fit_and_charge_nothing(released, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("settings", "rule"), [({"shadows": 5}, "even"), ({"gate_share": 0.1, "policy": "charged"}, "charged gate")]
+    ("settings", "rule"), [({"shadows": 5}, "even"), ({"share": 0.1, "policy": "charged"}, "charged gate")]
 )
 def test_what_cannot_be_is_refused_before_a_charge(released, tmp_path, settings, rule):
     ledger = Ledger(Budget(1.0, 1e-6))

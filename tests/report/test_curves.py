@@ -11,6 +11,7 @@ import pytest
 from dp_accounting import GaussianDpEvent
 from test_page import Page
 
+from tabsynth.gate import GateSettings
 from tabsynth.metrics.attacks import attack
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.metrics.mixing import mixing_curve
@@ -233,7 +234,14 @@ def test_real_rows_are_quoted_inside_and_nowhere_else(tmp_path):
     ledger = Ledger(Budget(1.0, 1e-6))
     schema = Schema(SCHEMA.columns, rows=500)
     release_table(
-        table, Independent(), lambda: ledger, tmp_path / "out", budgeted=True, schema=schema, policy=policy, rows=200
+        table,
+        Independent(),
+        lambda: ledger,
+        tmp_path / "out",
+        budgeted=True,
+        schema=schema,
+        asked=GateSettings(policy),
+        rows=200,
     )
     inside = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out.inside").iterdir()}
     sample = json.loads(inside["report.json"])["sample"]

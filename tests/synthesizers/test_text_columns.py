@@ -14,6 +14,7 @@ from tabsynth import TabularSynthesizer
 from tabsynth.audit.attacks import likelihoods
 from tabsynth.errors import InputError, SchemaError
 from tabsynth.fitting import make_synthesizer
+from tabsynth.gate import GateSettings
 from tabsynth.metrics import Evidence
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
@@ -210,7 +211,7 @@ def test_a_table_with_texts_goes_from_fit_to_release(tmp_path):
     )
     text = make_synthesizer("text", **QUICK, epochs=4, free_rate=1e-2)
     release = release_table(
-        visits(), text, Ledger, tmp_path / "release", budgeted=False, schema=SCHEMA, policy=policy, seed=0
+        visits(), text, Ledger, tmp_path / "release", budgeted=False, schema=SCHEMA, asked=GateSettings(policy), seed=0
     )
     assert (tmp_path / "release" / "data.parquet").is_file()
     released = read(tmp_path / "release" / "data.parquet", SCHEMA).private
