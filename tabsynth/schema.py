@@ -73,6 +73,9 @@ class Schema:
         if self.rows_per_unit < 1 or (self.rows_per_unit > 1 and self.unit.column is None):
             raise SchemaError("rows_per_unit must be at least 1, and above 1 needs a column with the role 'group'.")
         check_constraints(self.constraints, self.columns)
+        for column in self.columns:
+            if column.after is not None:
+                self._check_after(column)
 
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:
@@ -168,6 +171,19 @@ class Schema:
     def broken(self, frame: pd.DataFrame) -> Iterator[tuple[Constraint, Mask]]:
         """Yield each constraint with which canonical rows break it, shape (rows,)."""
         return judged(self.constraints, frame, {column.name: column for column in self.columns})
+
+    def _check_after(self, column: Column) -> None:
+        """Raise SchemaError unless the column that distances are from is there, of the same sort and in no circle."""
+        seen, name = {column.name}, column.after
+        while name is not None:
+            other = next((one for one in self.modelled if one.name == name), None)
+            if name in seen or other is None:
+                raise SchemaError(f"Column {column.name!r}: after must name another modelled column, in no circle.")
+            sorts = {one.kind if one.kind in ("datetime", "duration") else one.numeric for one in (column, other)}
+            if len(sorts) > 1 or other.codes is not None:
+                raise SchemaError(f"Column {column.name!r}: there is no distance from column {name!r}.")
+            seen.add(name)
+            name = other.after
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the schema's canonical JSON; it holds public facts only."""

@@ -71,6 +71,8 @@ def json_schema() -> dict[str, Any]:
             "unique": {"type": "boolean"},
             "rhythm": {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 7},
             "max_length": {"type": "integer", "minimum": 1},
+            "after": {"type": "string"},
+            "distances": {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2},
         },
     }
     return {

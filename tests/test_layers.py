@@ -16,7 +16,7 @@ import tabsynth
 LAYERS = (
     ("errors", "_check", "registry", "constraints", "columns", "cells"),
     ("schema", "files", "canonical", "mapped"),
-    ("conversion", "sources", "identifiers", "pii"),
+    ("conversion", "sources", "identifiers", "pii", "apart"),
     ("table", "datasets", "sdv_metadata", "choice", "frame_kinds"),
     ("privacy", "encoding", "drafting", "schema_file", "outputs"),
     ("intake", "progress", "graphical", "shards"),

@@ -169,7 +169,7 @@ WRONG_COLUMNS = {
     "length of a number": ({"kind": "float", "max_length": 3}, "'bad': max_length belongs to a text column"),
     "unit of text": ({"kind": "text", "role": "group"}, "'bad': free text is neither a target nor a group"),
     "unknown kind": ({"kind": "prose"}, "Column 'bad': kind must be one of categorical"),
-    "unknown entry": ({"kind": "float", "range": [0, 1]}, "Column 'bad': unknown entry 'range'; known: bins, bounds"),
+    "unknown entry": ({"kind": "float", "range": [0, 1]}, "Column 'bad': unknown entry 'range'; known: after, bins"),
     "unknown role": ({"kind": "float", "role": "label"}, "Column 'bad': role must be one of target, sensitive"),
     "role of another type": ({"kind": "float", "role": 3}, "Column 'bad': role"),
     "categories of a number": ({"kind": "float", "categories": ["a"]}, "'bad': categories belong to a categorical"),

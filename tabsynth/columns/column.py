@@ -46,7 +46,8 @@ class Column:
     durations as seconds.
     `bounds` are the smallest and largest value allowed. `codes` are what stands in a numeric column and is no number,
     such as "refused" or 9999. `bins` are increasing edges that start at the lower bound and
-    end one `step` above the upper one; a value belongs to the bin whose lower edge it has reached. Free text has at
+    end one `step` above the upper one; a value belongs to the bin whose lower edge it has reached. `distances` are the
+    same of how far the value is from that of the smaller column `after`, and take the place of `bins`. Free text has at
     most `max_length` characters.
 
     >>> Column("age", "integer", bounds=(17, 90)).step
@@ -72,6 +73,8 @@ class Column:
     locale: str | None = None
     unique: bool = False
     max_length: int | None = None
+    after: str | None = None
+    distances: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check that the declared facts fit the kind and one another."""
@@ -92,6 +95,7 @@ class Column:
             raise self._wrong("decimals belong to a float column or a duration and lie between 0 and 15")
         if self.format is not None and (self.kind not in ("datetime", "duration") or not isinstance(self.format, str)):
             raise self._wrong("format belongs to a datetime column or a duration, as text")
+        self._check_distances()
         self._check_times()
         self._check_text()
         if self.codes is not None:
@@ -198,9 +202,10 @@ class Column:
         for fact in ("ordered", "unique"):
             if getattr(self, fact):
                 plain[fact] = True
-        if self.rhythm is not None:
-            plain["rhythm"] = list(map(float, self.rhythm))
-        for fact in ("decimals", "format", "unit", "timezone", "cycle", "provider", "locale", "max_length"):
+        for fact in ("rhythm", "distances"):
+            if (values := getattr(self, fact)) is not None:
+                plain[fact] = list(map(float, values))
+        for fact in ("decimals", "format", "unit", "timezone", "cycle", "provider", "locale", "max_length", "after"):
             if (value := getattr(self, fact)) is not None:
                 plain[fact] = value
         return plain
@@ -283,6 +288,17 @@ class Column:
             raise self._wrong("bins must be at least two increasing edges, all finite")
         if bins[0] > self.bounds[0] or bins[-1] < self.bounds[1]:
             raise self._wrong("bins must cover the bounds")
+
+    def _check_distances(self) -> None:
+        if (self.after is None) != (self.distances is None):
+            raise self._wrong("after and distances belong together")
+        if self.distances is None:
+            return
+        if not self.numeric or self.codes is not None or self.bins is not None or self.bounds is None:
+            raise self._wrong("distances belong to numbers with bounds, without codes and bins")
+        edges = self.distances
+        if len(edges) < 2 or not all(map(math.isfinite, edges)) or any(a >= b for a, b in pairwise((-1e-9, *edges))):
+            raise self._wrong("distances must be at least two increasing edges, all finite, none below 0")
 
     def _check_codes(self, codes: tuple[str | float, ...]) -> None:
         if self.kind not in ("integer", "float"):

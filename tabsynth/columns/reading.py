@@ -11,7 +11,7 @@ from tabsynth.columns.times import seconds_of, zone_of
 from tabsynth.errors import SchemaError
 
 TYPES: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("unit", "timezone", "cycle", "provider", "locale"), (str, "a text")),
+    **dict.fromkeys(("unit", "timezone", "cycle", "provider", "locale", "after"), (str, "a text")),
     **dict.fromkeys(("nullable", "ordered", "unique"), (bool, "true or false")),
     **dict.fromkeys(("decimals", "max_length"), (int, "a whole number")),
 }
@@ -27,8 +27,9 @@ def column_values(name: str, plain: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if values.get("categories") is not None:
             values["categories"] = tuple(map(str, _as_list(values["categories"])))
-        if values.get("rhythm") is not None:
-            values["rhythm"] = tuple(map(float, _as_list(values["rhythm"])))
+        for fact in ("rhythm", "distances"):
+            if values.get(fact) is not None:
+                values[fact] = tuple(map(float, _as_list(values[fact])))
         for fact in ("bounds", "bins"):
             if values.get(fact) is not None:
                 kind, unit, timezone = (plain.get(entry) for entry in ("kind", "unit", "timezone"))
