@@ -37,7 +37,8 @@ def completed(
     partial = implied(partial, rules)
     derived = np.isin(partial.names, list(free))
     seen = Seen(rules.constraints)
-    found: pd.DataFrame | None = None
+    kept: list[pd.DataFrame] = []
+    places: list[NDArray[np.int64]] = []
     pending = np.arange(len(partial))
     drawn, tries, copies = 0, 0, 1
     while len(pending):
@@ -52,15 +53,14 @@ def completed(
         good = _one_each(seen, frame, good)
         first = np.arange(len(pending)) * copies + good.argmax(axis=1)
         whole = good.any(axis=1)
-        if found is None:
-            found = frame.iloc[first].reset_index(drop=True)
-        elif whole.any():
-            found.iloc[pending[whole]] = frame.iloc[first[whole]]
+        if whole.any():
+            kept.append(frame.iloc[first[whole]])
+            places.append(pending[whole])
         pending = pending[~whole]
         if len(pending) and tries >= MOST_TRIES:
             raise ModelError(_never(partial.take(pending), broken, seen.rules))
         copies = min(2 * tries, MOST_TRIES - tries)
-    assert found is not None
+    found = pd.concat(kept).iloc[np.argsort(np.concatenate(places))]
     found = encoder.renumbered(found)
     found.attrs["acceptance"] = len(partial) / drawn
     return found

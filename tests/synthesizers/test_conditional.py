@@ -306,6 +306,14 @@ def test_partial_rows_keep_the_rules(family):
             sampler.sample(None, np.random.default_rng(0), pd.DataFrame(cells | {"b": [None]}))
 
 
+def test_partial_rows_of_whole_numbers_alone_that_are_drawn_again():
+    columns = tuple(Column(name, "integer", bounds=(0, 9), bins=tuple(range(11)), nullable=True) for name in "ab")
+    schema = Schema(columns, constraints=(Inequality("a", "b"),))
+    rows = independent_sampler(schema).sample(None, np.random.default_rng(0), pd.DataFrame({"a": [0, 9, 9, 5] * 20}))
+    assert rows["a"].tolist() == [0, 9, 9, 5] * 20
+    assert (rows["a"] <= rows["b"]).fillna(True).all()
+
+
 def test_partial_rows_that_a_family_never_draws(monkeypatch):
     monkeypatch.setattr(completing, "MOST_DRAWN", 40_000)
     sampler = IndependentSampler(SCHEMA, [np.array([1.0, 0, 0, 0, 0]), *independent_sampler()._distributions[1:]])
