@@ -45,12 +45,11 @@ def pairs_of(schema: Schema) -> dict[str, str]:
 
 def in_turn(columns: Iterable[Column], pairs: Mapping[str, str]) -> Iterator[Column]:
     """Yield the columns in their order, but each after the one that its distance is from."""
-    waiting, done = list(columns), set[str]()
-    while waiting:
-        ready = next((c for c in waiting if pairs.get(c.name) in (None, *done)), waiting[0])
-        waiting.remove(ready)
-        done.add(ready.name)
-        yield ready
+    known = {column.name: column for column in columns}
+    for name in list(known):
+        for each in reversed(_before(name, pairs)):
+            if (column := known.pop(each, None)) is not None:
+                yield column
 
 
 def distance_of(low: Column, high: Column, *, strict: bool) -> Column:
@@ -109,10 +108,9 @@ def _is_told(low: Column, high: Column) -> bool:
     return low.bounds[1] > high.bounds[0] and spans[0] <= WIDER * spans[1]
 
 
-def _before(name: str, pairs: Mapping[str, str]) -> set[str]:
-    """Return a column and all that its distance depends on."""
-    found = {name}
-    while (below := pairs.get(name)) is not None and below not in found:
-        found.add(below)
-        name = below
+def _before(name: str, pairs: Mapping[str, str]) -> list[str]:
+    """Return a column and all that its distance depends on, the nearest first."""
+    found = [name]
+    while (below := pairs.get(found[-1])) is not None and below not in found:
+        found.append(below)
     return found

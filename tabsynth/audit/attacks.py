@@ -119,7 +119,9 @@ def excess(sampler: IndependentSampler, frame: pd.DataFrame, private: pd.DataFra
     """
     arrays = sampler.state()[1]
     remains, belongs = [], []
-    for place, codec in enumerate(Encoder(sampler.schema).codecs):
+    encoder = Encoder(sampler.schema)
+    frame, private = encoder.reduced(frame), encoder.reduced(private)
+    for place, codec in enumerate(encoder.codecs):
         cells = np.arange(codec.size + 1)  # one more for values outside of a discovered domain
         known = np.bincount(_tokens(codec, private[codec.column.name]), minlength=len(cells))
         found = np.append(arrays[f"column.{place}"], 0.0) * (len(private) + len(frame) / 2)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tabsynth.canonical import code_places, to_axis
 from tabsynth.constraints import domains_of, narrowed
 from tabsynth.encoding.codec import Codec
+from tabsynth.encoding.distances import Distance, by_itself
 from tabsynth.errors import InputError, SchemaError
 from tabsynth.schema import Column, Schema
 
@@ -70,8 +71,8 @@ class Condition:
         return np.asarray(np.where(absent, self.missing, found))
 
     def allowed(self) -> Allowed:
-        """Return what the condition leaves of the column's tokens."""
-        codec = Codec(self.column)
+        """Return what the condition leaves of the column's tokens; of its values' one bin if it has distances."""
+        codec = Codec(by_itself(self.column))
         start, end = np.zeros(codec.size), np.ones(codec.size)
         if self.span is not None:
             start, end = codec.portion(*self.span)
@@ -86,6 +87,39 @@ class Condition:
         if self.column.nullable:
             start[-1], end[-1] = 0.0, self.missing
         return Allowed(end - start, start, end)
+
+
+def allowed_of(conditions: Sequence[Condition], schema: Schema) -> dict[str, Allowed]:
+    """Return what conditions leave of each of their columns' tokens, in a completed schema.
+
+    Of a column of distances it may be more than what meets the condition: as much as can be told from what is asked of
+    the column that they are from.
+    """
+    found = {one.column.name: one for one in conditions}
+    return {
+        name: one.allowed()
+        if one.column.after is None
+        else _allowed_far(one, found.get(one.column.after), schema[one.column.after])
+        for name, one in found.items()
+    }
+
+
+def _allowed_far(one: Condition, below: Condition | None, low: Column) -> Allowed:
+    """Return what is left of distances whose sum with a smaller value may meet the condition."""
+    far = Distance(low, one.column)
+    codec = far.codec
+    start, end = np.zeros(codec.size), np.full(codec.size, one.span is not None, np.float64)
+    if one.span is not None and below is not None and below.span is not None:
+        parts = [codec.portion(*ends) for ends in far.reaching(below.span, one.span)]
+        empty = [part[0] >= part[1] for part in parts]
+        start = np.min([np.where(none, 1.0, part[0]) for none, part in zip(empty, parts, strict=True)], axis=0)
+        end = np.max([np.where(none, 0.0, part[1]) for none, part in zip(empty, parts, strict=True)], axis=0)
+        whole = end > start if one.column.rhythm is not None else np.zeros(codec.size, np.bool_)
+        whole[: far.alone] = True  # a model may draw these too
+        start, end = np.where(whole, 0.0, start), np.where(whole, 1.0, np.maximum(end, start))
+    if one.column.nullable:
+        start[-1], end[-1] = 0.0, one.missing
+    return Allowed(end - start, start, end)
 
 
 def conditions_of(given: Mapping[str, Any] | None, schema: Schema) -> tuple[Condition, ...]:

@@ -13,7 +13,8 @@ from tabsynth.schema import OTHER, Column
 
 def inside(frame: pd.DataFrame, encoder: Encoder) -> NDArray[np.bool_]:
     """Return whether every modelled value of each canonical row lies in its column's domain, shape (rows,)."""
-    masks = [held(frame[codec.column.name], codec.column) for codec in encoder.codecs]
+    masks = [held(frame[column.name], column) for column in encoder.schema.modelled]
+    masks += [far.holds(frame[far.low.name], frame[name]) for name, far in encoder.distances.items()]
     return np.asarray(np.all(masks, axis=0))
 
 

@@ -2,6 +2,8 @@
 
 The encoder is built from a completed schema alone: it holds nothing that the schema does not, and its shape depends on
 public facts only. Rows are encoded block by block, into memory maps where there are many (`mapped.room`).
+
+A column that follows another one has tokens of its distance from it, where the schema says so (`distances`).
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.canonical import numbered
+from tabsynth.apart import in_turn
+from tabsynth.canonical import from_axis, numbered, to_axis
 from tabsynth.encoding.codec import Codec
+from tabsynth.encoding.distances import Distance, quantiles
 from tabsynth.files import CHUNK
 from tabsynth.mapped import room
 from tabsynth.schema import Schema
@@ -43,7 +47,13 @@ class Encoder:
 
     def __init__(self, schema: Schema):
         self.schema = schema
-        self.codecs = tuple(Codec(column) for column in schema.modelled)
+        followers = {column.name: column.after for column in schema.modelled if column.after is not None}
+        self.distances = {name: Distance(schema[low], schema[name]) for name, low in followers.items()}
+        self.codecs = tuple(
+            self.distances[column.name].codec if column.name in self.distances else Codec(column)
+            for column in schema.modelled
+        )
+        self.turn = tuple(column.name for column in in_turn(schema.modelled, followers))
         self.sizes = tuple(codec.size for codec in self.codecs)
         self.names = tuple(codec.column.name for codec in self.codecs)
 
@@ -53,7 +63,7 @@ class Encoder:
         tokens, offsets = room(shape, np.int32), room(shape, np.float32)
         for rows in _blocks(len(frame)):
             for index, codec in enumerate(self.codecs):
-                series = frame[codec.column.name].iloc[rows]
+                series = self._series(frame, codec.column.name, rows)
                 found = codec.tokens(series)
                 tokens[rows, index] = found
                 offsets[rows, index] = codec.offsets(series, found)
@@ -68,8 +78,17 @@ class Encoder:
         tokens = room((len(frame), len(self.codecs)), smallest, "F")
         for index, codec in enumerate(self.codecs):
             for rows in _blocks(len(frame)):
-                tokens[rows, index] = codec.tokens(frame[codec.column.name].iloc[rows])
+                tokens[rows, index] = codec.tokens(self._series(frame, codec.column.name, rows))
         return tokens
+
+    def reduced(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return canonical rows in which the columns of the codecs are what these encode: distances where they are."""
+        whole = slice(None)
+        return frame.assign(**{name: self._series(frame, name, whole).set_axis(frame.index) for name in self.distances})
+
+    def pair(self, name: str) -> tuple[int, int]:
+        """Return the places of the column that one of distances is from, and of that one."""
+        return self.names.index(self.distances[name].low.name), self.names.index(name)
 
     def decode(
         self, tokens: NDArray[np.int32], rng: np.random.Generator, offsets: NDArray[np.float32] | None = None
@@ -80,11 +99,9 @@ class Encoder:
         """
         if offsets is None:
             offsets = rng.random(tokens.shape, dtype=np.float32)
-        index = {name: place for place, name in enumerate(self.names)}
+        found = self._decoded(tokens, offsets)
         series = {
-            column.name: self.codecs[place].decode(tokens[:, place], offsets[:, place])
-            if (place := index.get(column.name)) is not None
-            else numbered(column, len(tokens))
+            column.name: found[column.name] if column.name in found else numbered(column, len(tokens))
             for column in self.schema
         }
         return pd.DataFrame(series, copy=False)
@@ -93,6 +110,34 @@ class Encoder:
         """Return decoded rows, some of which were left out, with identifiers and groups numbered anew."""
         fresh = {column.name: numbered(column, len(frame)) for column in self.schema if not column.modelled}
         return frame.reset_index(drop=True).assign(**fresh)
+
+    def _series(self, frame: pd.DataFrame, name: str, rows: slice) -> pd.Series:
+        """Return what a column's codec encodes: its values, or how far they are from those of another column."""
+        if (distance := self.distances.get(name)) is None:
+            return frame[name].iloc[rows]
+        return distance.series(frame[distance.low.name].iloc[rows], frame[name].iloc[rows])
+
+    def _decoded(self, tokens: NDArray[np.int32], offsets: NDArray[np.float32]) -> dict[str, pd.Series]:
+        """Return the canonical values of every modelled column, those that others follow before them."""
+        found: dict[str, pd.Series] = {}
+        might_be: dict[str, NDArray[np.float64]] = {}  # values of columns that others follow, none of them missing
+        followed = {distance.low.name for distance in self.distances.values()}
+        for name in self.turn:
+            place = self.names.index(name)
+            codec, within = self.codecs[place], offsets[:, place]
+            found[name] = codec.decode(tokens[:, place], within)
+            if (distance := self.distances.get(name)) is not None:
+                low, maybe = to_axis(found[distance.low.name], distance.low), might_be[distance.low.name]
+                typical = quantiles(codec, within, distance.alone)
+                axis = distance.values(to_axis(found[name], codec.column), within, low, maybe, typical)
+                found[name] = from_axis(axis, distance.high)
+                if name in followed:
+                    typical = distance.values(typical, within, maybe, maybe, typical)
+                    might_be[name] = np.where(np.isnan(axis), typical, axis)
+            elif name in followed:
+                axis = to_axis(found[name], codec.column)
+                might_be[name] = np.where(np.isnan(axis), quantiles(codec, within), axis)
+        return found
 
 
 def _blocks(rows: int) -> Iterator[slice]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabsynth.conversion import convert
+from tabsynth.conversion import convert, from_axis, to_axis
 from tabsynth.encoding.codec import Codec
+from tabsynth.encoding.distances import Distance
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, TableError
 from tabsynth.files import read_raw
 from tabsynth.schema import OTHER, Column, Schema
+
+NEAR = 64  # of a column's span: how far a drawn value may be from a known one that no token tells
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -24,6 +27,9 @@ class Partial:
     `known` (rows, columns) says which cells of the modelled columns are known, and `tokens` (rows, columns) what they
     are, 0 where they are free. `cells` holds the columns that were given, canonical, missing where free. With `filled`
     no free cell of those columns may come out missing.
+
+    Columns of `distances` have tokens of these, which say nothing where the value that they are from is free: such
+    known cells are not conditioned on but looked for, and the free value stays as far from them as it was drawn.
     """
 
     cells: pd.DataFrame
@@ -31,6 +37,7 @@ class Partial:
     tokens: NDArray[np.int32]
     names: tuple[str, ...]
     filled: bool = False
+    distances: Mapping[str, Distance] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.known)
@@ -40,6 +47,15 @@ class Partial:
         """Which cells must come out as values, not missing, shape (rows, columns)."""
         given = np.array([name in self.cells for name in self.names])
         return np.asarray(~self.known & given & self.filled)
+
+    @property
+    def loose(self) -> NDArray[np.bool_]:
+        """Which known cells have no token, shape (rows, columns): the value that their distance is from is free."""
+        found = np.zeros_like(self.known)
+        for name, far in self.distances.items():
+            low, high = self.names.index(far.low.name), self.names.index(name)
+            found[:, high] = self.known[:, high] & ~self.known[:, low]
+        return found
 
     def take(self, rows: NDArray[np.int64]) -> Partial:
         """Return these rows only, as often as they are named."""
@@ -69,11 +85,70 @@ class Partial:
                     fresh[name] = frame[name].where(~known, kept.astype(frame[name].dtype))
         return frame.assign(**fresh)
 
+    def moved(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return drawn canonical rows whose free cells are as far from the known ones as they were drawn to be."""
+        if not self.distances:
+            return frame
+        columns = {one.name: one for far in self.distances.values() for one in (far.low, far.high)}
+        drawn = {name: to_axis(frame[name], column) for name, column in columns.items()}
+        known = {name: self.known[:, self.names.index(name)].copy() for name in columns}
+        axes = {
+            name: np.where(known[name], to_axis(self.cells[name], column), drawn[name])
+            if name in self.cells
+            else drawn[name]
+            for name, column in columns.items()
+        }
+        apart = {name: drawn[name] - drawn[far.low.name] for name, far in self.distances.items()}
+        for name, far in reversed(list(self.distances.items())):
+            low = far.low.name
+            _move(axes, known, low, from_=name, to=_floored(axes[name] - apart[name], far.low), column=far.low)
+        for name, far in self.distances.items():
+            low = far.low.name
+            to = far.on_grid(axes[low] + apart[name], axes[low])
+            _move(axes, known, name, from_=low, to=to, column=far.high)
+        changed = {name: column for name, column in columns.items() if (axes[name] != drawn[name]).any()}
+        return frame.assign(**{name: from_axis(axes[name], column) for name, column in changed.items()})
+
+    def near(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which drawn rows have a value near the known one wherever no token says it, shape (rows,)."""
+        loose, found = self.loose, np.ones(len(self), np.bool_)
+        for name, far in self.distances.items():
+            rows = loose[:, self.names.index(name)]
+            if rows.any():
+                low, high = far.high.bounds or (-np.inf, np.inf)
+                off = np.abs(to_axis(frame[name], far.high) - to_axis(self.cells[name], far.high))
+                found &= ~rows | (off <= (high - low) / NEAR)
+        return found
+
     def met(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which drawn rows have a value wherever one is asked for, shape (rows,)."""
         asked = self.fresh
         missing = [frame[name].isna().to_numpy(dtype=bool) & asked[:, place] for place, name in enumerate(self.names)]
         return np.asarray(~np.any(missing, axis=0))
+
+
+def _move(
+    axes: dict[str, NDArray[np.float64]],
+    known: dict[str, NDArray[np.bool_]],
+    name: str,
+    *,
+    from_: str,
+    to: NDArray[np.float64],
+    column: Column,
+) -> None:
+    """Move free values of a column beside known ones, which they then are too, unless they would pass its bounds."""
+    low, high = column.bounds or (-np.inf, np.inf)
+    rows = known[from_] & ~known[name] & (to >= low) & (to <= high)
+    axes[name] = np.where(rows, to, axes[name])
+    known[name] |= rows
+
+
+def _floored(axis: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
+    """Floor to a column's precision."""
+    step, origin = column.step, (column.bounds or (0.0, 0.0))[0]
+    if step == 0:
+        return axis
+    return np.asarray(np.round(origin + np.floor((axis - origin) / step + 1e-6) * step, column.digits or 0))
 
 
 def partial_rows(frame: pd.DataFrame, schema: Schema, *, filled: bool = False) -> Partial:
@@ -103,8 +178,17 @@ def partial_rows(frame: pd.DataFrame, schema: Schema, *, filled: bool = False) -
         place = encoder.names.index(name)
         present = ~values.isna().to_numpy(dtype=bool)
         mask[:, place] = present
-        tokens[present, place] = _tokens(encoder.codecs[place], values[present])
-    return Partial(pd.DataFrame(series), mask, tokens, encoder.names, filled)
+        far = encoder.distances.get(name)
+        coded = values if far is None else far.series(series.get(far.low.name, _nothing(values)), values)
+        present = ~coded.isna().to_numpy(dtype=bool)
+        tokens[present, place] = _tokens(encoder.codecs[place], coded[present])
+    distances = {name: encoder.distances[name] for name in encoder.turn if name in encoder.distances}
+    return Partial(pd.DataFrame(series), mask, tokens, encoder.names, filled, distances)
+
+
+def _nothing(values: pd.Series) -> pd.Series:
+    """Return as many missing values of the same kind."""
+    return values.where(np.zeros(len(values), np.bool_))
 
 
 def _tokens(codec: Codec, values: pd.Series) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ say; rows that break them within a bin are left to be drawn again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,13 +45,27 @@ class Structure:
 
 
 def structure_of(
-    rules: Sequence[Constraint], codecs: Sequence[Codec], codes: Codes, cliques: Sequence[Clique], cells: int
+    rules: Sequence[Constraint],
+    codecs: Sequence[Codec],
+    codes: Codes,
+    cliques: Sequence[Clique],
+    cells: int,
+    *,
+    alone: Mapping[tuple[int, int], int] | None = None,
 ) -> Structure:
-    """Return what a model with these cliques can hold of the rules while none of its tables passes `cells` cells."""
+    """Return what a model with these cliques can hold of the rules while none of its tables passes `cells` cells.
+
+    `alone` are pairs of columns, the second of which is known by its distance from the first, with how many of its
+    first tokens are for rows in which the first is missing. Their order is kept by itself.
+    """
+    alone = alone or {}
     building = _Building(codecs, codes, list(cliques), cells)
     held = [rule for rule in rules if isinstance(rule, Combinations | Dependency | OneHot) and building.add_exact(rule)]
+    for pair, tokens in alone.items():
+        building.add_alone(pair, tokens)
+    apart = {codecs[high].column.name for _, high in alone}
     for rule in rules:
-        if isinstance(rule, Inequality | Sum):
+        if isinstance(rule, Inequality | Sum) and not apart & set(rule.over):
             building.add_rough(rule)
     links = [building.add_link(rule) for rule in rules if isinstance(rule, Dependency) and rule.mapping is None]
     zeros = [Zeros(columns, building.allowed(columns, held_by)) for columns, held_by in building.held]
@@ -78,8 +92,20 @@ class _Building:
         """Hold a rule between categories if it fits, and say whether it did."""
         columns = self._places(rule)
         classes = _classes(rule, [self.codecs[column] for column in columns])
-        if classes is None:
-            return False
+        return classes is not None and self._add_classes(columns, classes)
+
+    def add_alone(self, pair: Clique, tokens: int) -> None:
+        """Let a distance go with a value that it is from, and tokens of values that are alone with none, if it fits."""
+        low, high = (self.codecs[column] for column in pair)
+        if tokens:
+            lows = np.arange(low.size) >= low.values
+            highs = np.arange(high.size)
+            highs = np.where(highs < tokens, 1, np.where(highs < high.values, 0, 2))
+            together = np.array([[True, False, True], [False, True, True]])[:, : 2 + bool(high.column.nullable)]
+            self._add_classes(pair, _Classes((lows.astype(np.int64), highs.astype(np.int64)), together))
+
+    def _add_classes(self, columns: Clique, classes: _Classes) -> bool:
+        """Hold a rule between classes of tokens if it fits, and say whether it did."""
         cut = self.codes
         for column, of_token in zip(columns, classes.of_token, strict=True):
             cut = cut.cut(column, of_token)

@@ -1,7 +1,8 @@
 """Discovery: what a schema leaves out, measured with noise and charged.
 
 Domains (categories, bounds, precision), bins and the row count are measured only where the schema is silent. The
-result is the same schema, completed: all that an encoder needs to know, and all of it declared or paid for.
+result is the same schema, completed: all that an encoder needs to know, and all of it declared or paid for. Of a column
+that follows another one (`apart.pairs_of`) the distances are measured in place of its own values, and for the same.
 
 The discovery's share of the budget (of the Gaussian mu squared) is cut evenly between the columns that need something,
 after `COUNT` of it went to the row count; a column's part is cut by `SHARES`. Parts that are not needed stay in the
@@ -17,6 +18,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from tabsynth.apart import distance_of, in_turn, is_strict, pairs_of, stepped
 from tabsynth.columns.times import cycle_cells, place_in_cycle
 from tabsynth.conversion import to_axis
 from tabsynth.errors import SchemaError
@@ -57,8 +59,10 @@ class Discovery:
     units: float
 
 
-def discover(table: Table, ledger: Ledger, secret: Secret, *, share: float = 0.1, bins: int = 32) -> Discovery:
-    """Complete a table's schema for at most `share` of the ledger's budget.
+def discover(
+    table: Table, ledger: Ledger, secret: Secret, *, share: float = 0.1, bins: int = 32, apart: bool = True
+) -> Discovery:
+    """Complete a table's schema for at most `share` of the ledger's budget; distances between columns only if `apart`.
 
     Formal guarantee: the table is touched only through the mechanisms of `privacy.mechanisms`, each charged before it
     runs; the result is post-processing of their answers and of the declared schema.
@@ -70,14 +74,20 @@ def discover(table: Table, ledger: Ledger, secret: Secret, *, share: float = 0.1
     open_columns = sum(_is_open(column) for column in table.schema.modelled)
     measure = _Measure(table, ledger, secret, share * (1 - COUNT) / max(open_columns, 1))
     rows, units = _sizes(table, ledger, secret, share * COUNT)
-    columns = [measure.domain(column, bins) for column in table.schema.modelled]
-    schema = replace(table.schema.with_columns(*columns), rows=table.schema.rows or max(round(rows), 1))
+    pairs = pairs_of(table.schema) if apart else {}
+    known: dict[str, Column] = {}
+    for column in in_turn(table.schema.modelled, pairs):
+        low = known.get(pairs.get(column.name, ""))
+        known[column.name] = measure.domain(column, bins) if low is None else measure.apart(column, low, bins)
+    schema = replace(table.schema.with_columns(*known.values()), rows=table.schema.rows or max(round(rows), 1))
     return Discovery(schema, rows, units)
 
 
 def _is_open(column: Column) -> bool:
     """Whether a fact of this column has to be measured."""
-    bare = (column.numeric and column.bins is None) or (column.cycle is not None and column.rhythm is None)
+    bare = (column.numeric and column.bins is None and column.distances is None) or (
+        column.cycle is not None and column.rhythm is None
+    )
     return bool(set(column.undeclared()) - {"nullable"}) or bare
 
 
@@ -113,12 +123,9 @@ class _Measure:
 
     def domain(self, column: Column, bins: int) -> Column:
         """Return the column with every domain fact filled in."""
-        if column.nullable is None:
-            column = replace(column, nullable=True)  # how many are missing, one-way marginals tell
+        column = self._begun(column)
         if column.kind == "categorical" and column.categories is None:
             return replace(column, categories=self._categories(column))
-        if column.cycle is not None and column.rhythm is None:
-            column = replace(column, rhythm=self._rhythm(column))
         if not column.numeric or column.bins is not None:
             return column
         if column.bounds is None:
@@ -126,6 +133,33 @@ class _Measure:
             if column.kind == "float" and column.decimals is None:
                 column = self._with_decimals(column)
         return replace(column, bins=self._bins(column, bins))
+
+    def apart(self, column: Column, low: Column, bins: int) -> Column:
+        """Return a column whose values follow those of `low`, a complete one, with its facts and bins of distances."""
+        column = self._begun(column)
+        if column.distances is not None:
+            return column
+        own = _Distances(self.table, self.ledger, self.secret, self.share, low, column)
+        strict = is_strict(self.table.schema, low.name, column.name)
+        distance = distance_of(low, column, strict=strict)
+        if column.bounds is None:
+            least, most = own._bounds(distance)
+            least = max(least, distance.step if strict else 0.0)
+            first, last = low.bounds or (0.0, 0.0)
+            column = replace(column, bounds=stepped(first + least, last + max(most, least), column))
+            if column.kind == "float" and column.decimals is None:
+                column = self._with_decimals(column)
+            distance = distance_of(low, column, strict=strict)
+            distance = replace(distance, bounds=stepped(least, max(most, least), distance))
+        return replace(column, after=low.name, distances=own._bins(distance, bins))
+
+    def _begun(self, column: Column) -> Column:
+        """Return the column with what does not depend on its bounds, categories aside."""
+        if column.nullable is None:
+            column = replace(column, nullable=True)  # how many are missing, one-way marginals tell
+        if column.cycle is not None and column.rhythm is None:
+            column = replace(column, rhythm=self._rhythm(column))
+        return column
 
     def _categories(self, column: Column) -> tuple[str, ...]:
         """Return the categories frequent enough to be told from one unit's own, and a name for the rest."""
@@ -266,6 +300,19 @@ class _Measure:
 
     def _sigma(self, part: str) -> float:
         return self.ledger.sigma(self.share * SHARES[part])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Distances(_Measure):
+    """Measurements of how far the values of one column are from those of another, where neither is missing."""
+
+    low: Column
+    high: Column
+
+    def _axes(self, column: Column) -> Iterator[NDArray[np.float64]]:
+        """Yield the private distances, block by block; a row has one, as it has one value of the column."""
+        blocks = zip(self.table.blocks(self.low.name), self.table.blocks(self.high.name), strict=True)
+        return (to_axis(high, self.high) - to_axis(low, self.low) for low, high in blocks)
 
 
 def _snapped(axis: NDArray[np.float64], low: float, step: float) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tabsynth import _check
 from tabsynth.constraints import Constraint, Seen
-from tabsynth.encoding.conditions import Allowed, Condition, conditions_of
+from tabsynth.encoding.conditions import Allowed, Condition, allowed_of, conditions_of
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial, partial_rows
 from tabsynth.errors import InputError
@@ -180,7 +180,7 @@ class Sampler(ABC):
             return self.draw(rows, rng)
         rules = self._rules(conditions)
         free = self._free(rules)
-        allowed = {one.column.name: one.allowed() for one in conditions if one.column.name not in free}
+        allowed = allowed_of([one for one in conditions if one.column.name not in free], self.schema)
         draw = partial(self.draw_given, allowed=allowed) if allowed else self.draw
         return accepted(draw, rows, rng, rules, seen)
 

@@ -224,7 +224,7 @@ def _plain(value: Any) -> Any:
 
 def _foreign_frame(private: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     """Return rows as any package reads them: tokens of categories as text, numbers and moments as floats."""
-    encoded = encoder.encode(private)
+    encoded, private = encoder.encode(private), encoder.reduced(private)
     series: dict[str, Any] = {}
     for place, codec in enumerate(encoder.codecs):
         column = codec.column

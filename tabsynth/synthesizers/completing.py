@@ -44,11 +44,12 @@ def completed(
     while len(pending):
         copies = min(copies, max(1, MOST_COPIES // len(pending)))
         asked = partial.take(np.repeat(pending, copies))
-        conditions = replace(asked, known=asked.known & ~derived)
-        frame = asked.pasted(rules.derive(draw(conditions, rng)))
+        conditions = replace(asked, known=asked.known & ~derived & ~asked.loose)
+        rows = rules.derive(draw(conditions, rng))
+        frame = asked.pasted(asked.moved(rows))
         drawn, tries = drawn + len(asked), tries + copies
         broken = rules.broken(frame)
-        good = asked.met(frame) & ~np.any([np.zeros(len(frame), bool), *broken.values()], axis=0)
+        good = asked.met(frame) & asked.near(rows) & ~np.any([np.zeros(len(frame), bool), *broken.values()], axis=0)
         good = good.reshape(len(pending), copies)
         good = _one_each(seen, frame, good)
         first = np.arange(len(pending)) * copies + good.argmax(axis=1)
@@ -138,6 +139,9 @@ def _never(partial: Partial, broken: dict[str, NDArray[np.bool_]], between: Sequ
     """Say what stood in the way of the rows that never came out well."""
     said = [what for what, mask in broken.items() if mask.any()]
     said += [f"the constraint {rule.words}" for rule in between if not said]
+    loose = [repr(name) for place, name in enumerate(partial.names) if partial.loose[:, place].any()]
+    if not said and loose:
+        said = [f"a value near that of {', '.join(loose)}: the model hardly ever draws one"]
     if not said:
         names = ", ".join(repr(name) for place, name in enumerate(partial.names) if partial.fresh[:, place].any())
         said = [f"a value in every one of {names}: the model nearly always leaves one missing"]

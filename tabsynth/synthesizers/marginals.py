@@ -126,7 +126,8 @@ class Marginals:
         settled = {pair.attributes[0]: alike(ones[pair.attributes[0]], pair, most[0]) for pair in told}
         codes = codes_of(known.schema.modelled, ones, most, settled)
         beside = [query.columns for query in with_target(len(ones), place)]
-        held = structure_of(known.schema.constraints, encoder.codecs, codes, beside, self.cells)
+        alone = {encoder.pair(name): far.alone for name, far in encoder.distances.items()}
+        held = structure_of(known.schema.constraints, encoder.codecs, codes, beside, self.cells, alone=alone)
         codes = held.codes
         study = Study(
             codes.apply(private), codes, encoder.names, known.rows, unit, ledger, secret, held.zeros, held.links

@@ -240,7 +240,7 @@ class Simulator:
             schema = table.schema.with_columns(*(_with_bins(column, self.bins) for column in table.schema.modelled))
             return schema, figures.on(Encoder(schema))
         table = bound_contributions(table, secret)
-        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
+        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins, apart=False)
         if figures.known:
             ledger.close()
             return known.schema, figures.on(Encoder(known.schema))

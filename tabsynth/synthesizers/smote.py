@@ -140,7 +140,8 @@ class Smote:
         frame = kept.private.iloc[np.sort(drawn)]
         ledger.close()
         rows = encoder.encode(frame)
-        columns = [column for column in schema.modelled if column.numeric]
+        frame = encoder.reduced(frame)
+        columns = [codec.column for codec in encoder.codecs if codec.column.numeric]
         numbers = np.empty((len(frame), len(columns)))
         for place, column in enumerate(columns):
             numbers[:, place] = to_axis(frame[column.name], column)

@@ -168,3 +168,17 @@ def test_the_model_of_exact_counts_and_zeros_is_that_of_iterative_fitting():
     np.testing.assert_allclose(whole, fitted, atol=1.5)
     free = estimate(measured, sizes, total, 5000)
     assert len(free.pulls) == len(model.pulls)
+
+
+def test_a_distance_goes_with_a_value_and_a_value_that_is_alone_with_none():
+    low = Column("in", "integer", bounds=(0, 9), bins=(0, 3, 6, 10), nullable=True)
+    high = Column("out", "integer", bounds=(0, 9), nullable=True, after="in", distances=(0, 1, 4, 10))
+    encoder = Encoder(Schema((low, high), constraints=(Inequality("in", "out"),)))
+    same = tuple(map(np.arange, encoder.sizes))
+    alone = {encoder.pair("out"): encoder.distances["out"].alone}
+    found = structure_of(encoder.schema.constraints, encoder.codecs, Codes(same, (same,)), [], 100_000, alone=alone)
+    (zeros,) = found.zeros
+    tokens = np.indices(encoder.sizes).reshape(2, -1)
+    coded = tuple(found.codes.groups[column][tokens[column]] for column in zeros.columns)
+    absent, apart, none = tokens[0] == 3, tokens[1] >= 8, tokens[1] == 11
+    np.testing.assert_array_equal(zeros.allowed[coded], none | (absent != apart))
