@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from tabsynth.constraints import Inequality
 from tabsynth.drafting import HEADER, MARK, MOST_CATEGORIES, draft
 from tabsynth.drafting.candidates import Candidate
+from tabsynth.drafting.draft import ORDERS
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable
 from tabsynth.schema import Column, Schema
@@ -270,6 +273,25 @@ def test_every_line_that_was_read_from_data_is_marked() -> None:
     lines = text.removeprefix(HEADER).splitlines()
     assert [line for line in lines if not line.endswith(MARK)] == ["columns:"]
     assert lines[0] == f"rows: 40  {MARK}"
+
+
+@pytest.mark.parametrize("chunk", [7, 1000])
+def test_the_order_of_moments_is_proposed_and_not_taken(tmp_path: Path, chunk: int) -> None:
+    rng = np.random.default_rng(0)
+    days = np.cumsum(rng.integers(0, 9, (60, 3)), axis=1)
+    frame = pd.DataFrame(pd.Timestamp("2024-01-01") + pd.to_timedelta(days.ravel(), unit="D").to_numpy().reshape(60, 3))
+    frame.columns = list("abc")
+    frame["d"] = frame["b"].sample(frac=1, random_state=0).to_numpy()
+    frame = frame.mask(rng.random(frame.shape) < 0.1)
+    drafted = draft(frame, chunk=chunk)
+    assert drafted.orders == (Inequality("a", "b"), Inequality("b", "c"))
+    text = drafted.to_yaml()
+    (tmp_path / "as it is.yaml").write_text(text, encoding="utf-8")
+    assert read_schema(tmp_path / "as it is.yaml") == drafted.schema
+    (tmp_path / "taken.yaml").write_text(re.sub("^#(constraints|  - )", r"\1", text, flags=re.M), encoding="utf-8")
+    assert read_schema(tmp_path / "taken.yaml").constraints == drafted.orders
+    assert text.count(MARK) == text.count("\n") - HEADER.count("\n") - ORDERS.count("\n") - 1  # columns:
+    assert draft(frame.head(15)).orders == ()  # by chance, perhaps
 
 
 def test_identifiers_publish_no_domain() -> None:

@@ -52,6 +52,7 @@ SITES: dict[str, dict[str, str]] = {
     "conversion.py": {"convert: raw": RULES, "salvaged: raw": INSIDE},
     "drafting/candidates.py": {"Candidate.take: raw": DRAFTED},
     "drafting/draft.py": {"_reading: raw": DRAFTED, "_Telling.take: raw": DRAFTED},
+    "drafting/orders.py": {"orders_of: raw": DRAFTED},
     "drafting/facts.py": {"Facts.take: private": DRAFTED},
     "encoding/partial.py": {"partial_rows: read_raw": GIVEN, "partial_rows: raw": GIVEN},
     "synthesizers/scoring.py": {"scored: read_raw": GIVEN, "scored: raw": GIVEN},

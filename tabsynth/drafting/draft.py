@@ -7,7 +7,9 @@ from typing import Any
 
 import yaml
 
+from tabsynth.constraints import Inequality
 from tabsynth.drafting.candidates import Candidate, candidates
+from tabsynth.drafting.orders import orders_of
 from tabsynth.errors import TableError
 from tabsynth.files import CHUNK, RawSource, RawTable, chunks
 from tabsynth.schema import Column, Schema
@@ -22,13 +24,21 @@ HEADER = """\
 # something about the private rows. Replace what should not be known by facts of your own (a codebook, a form's limits)
 # or delete the line and let discovery pay for it (--discover).
 """
+ORDERS = """\
+# In every row one of these moments comes after the other. As a rule of yours the order is kept, and the time between
+# them too: take out the first sign of each line.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A schema read from data in full; writing it down as it stands publishes every fact in it."""
+    """A schema read from data in full; writing it down as it stands publishes every fact in it.
+
+    `orders` are what moments keep to in every row: proposed in the file, and no part of the schema.
+    """
 
     schema: Schema
+    orders: tuple[Inequality, ...] = ()
 
     def to_yaml(self) -> str:
         """Return the schema as YAML, every line marked that was read from data."""
@@ -38,6 +48,12 @@ class Draft:
                 written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
                 text = written.removesuffix("\n").removesuffix("...").rstrip("\n")
                 lines.append(f"{'    ' if place else '  - '}{fact}: {text}  {MARK}")
+        if self.orders:
+            rules = [
+                yaml.safe_dump([rule.to_dict()], default_flow_style=None, sort_keys=False, width=10**9)
+                for rule in self.orders
+            ]
+            lines += [ORDERS + f"#constraints:  {MARK}", *(f"#  {rule.strip()}  {MARK}" for rule in rules)]
         return "\n".join(lines) + "\n"
 
     def kinds(self) -> Schema:
@@ -66,9 +82,10 @@ def _bare(column: Column) -> Column:
 def draft(source: Readable, *, delimiter: str | None = None, chunk: int = CHUNK) -> Draft:
     """Draft a schema by reading every value of a table; raise TableError naming all columns that cannot be told.
 
-    The table is read about `chunk` rows at a time, and once more where a later part shows that a column is not of the
-    kind that it seemed to be. How many rows a part has makes no difference to the draft. What is kept meanwhile are
-    the facts found so far, and 8 bytes a row for a column of text that never repeats.
+    The table is read about `chunk` rows at a time, once more where a later part shows that a column is not of the kind
+    that it seemed to be, and once where there are several columns of moments, for their order. How many rows a part has
+    makes no difference to the draft. What is kept meanwhile are the facts found so far, and 8 bytes a row for a column
+    of text that never repeats.
 
     >>> import pandas as pd
     >>> people = pd.DataFrame({"age": [31, 40], "city": ["Ulm", "Bonn"]})
@@ -88,8 +105,8 @@ def draft(source: Readable, *, delimiter: str | None = None, chunk: int = CHUNK)
         asked = {name: _Telling(name, one.left) for name, one in asked.items() if name not in told}
     if problems:
         raise TableError(f"{opened.label}: {'; '.join(problems)}.")
-    columns = (told[name] for name in opened.names)
-    return Draft(Schema(tuple(column for column in columns if column is not None), rows=rows))
+    columns = tuple(column for name in opened.names if (column := told[name]) is not None)
+    return Draft(Schema(columns, rows=rows), orders_of(opened, columns, chunk))
 
 
 def _reading(source: RawSource, asked: dict[str, _Telling], chunk: int) -> int:
