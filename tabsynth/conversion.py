@@ -74,7 +74,7 @@ def _readable(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...])
     text = _without_missing(values.cast(pa.string()), missing).to_pandas()
     read = text.str.strip()
     if column.kind == "datetime":
-        known = pd.to_datetime(read, format=column.time_format, errors="coerce", utc="%z" in column.time_format).notna()
+        known = _moments(read, column).notna()
     elif column.kind == "boolean":
         known = read.str.lower().isin(TRUE | FALSE)
     else:
@@ -152,8 +152,7 @@ def _datetime(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...])
         moments = pd.to_datetime(pd.Series(values.to_pandas()), utc=aware)
     else:
         text = _without_missing(_text(values), missing)
-        aware = "%z" in column.read_format
-        moments = pd.to_datetime(text.to_pandas(), format=column.read_format, errors="coerce", utc=aware)
+        moments = _moments(text.to_pandas(), column)
         if int(moments.isna().sum()) > text.null_count:
             raise _BrokenRule(f"a value does not follow the format {column.time_format!r}")
     return in_zone(pd.Series(moments).dt.as_unit("s"), column.timezone)
@@ -191,6 +190,12 @@ def _from_seconds(seconds: NDArray[np.float64], column: Column) -> pd.Series:
     if np.nanmax(np.abs(seconds), initial=0.0) > LONGEST:
         raise _BrokenRule("a value is longer than durations are exact (285 years)")
     return from_axis(seconds, column)
+
+
+def _moments(texts: pd.Series, column: Column) -> pd.Series:
+    """Return texts in the column's format as moments, those that do not follow it as missing."""
+    form = column.read_format
+    return pd.Series(pd.to_datetime(texts, format=form, errors="coerce", utc="%z" in form))
 
 
 CONVERT: dict[Kind, Callable[[pa.ChunkedArray, Column, tuple[str, ...]], pd.Series]] = {

@@ -390,3 +390,12 @@ def test_a_foreign_column_of_another_type_is_missing_throughout() -> None:
     assert {name: rows.tolist() for name, rows in unread.items()} == {"n": [True, False, True], "day": [True] * 3}
     whole = pd.DataFrame({"n": [1.0, np.nan, 3.0], "day": moments})
     assert read_foreign(whole, schema)[1] == {}
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be read as:UserWarning")
+def test_a_foreign_moment_with_an_offset_is_read_by_the_column_s_format() -> None:
+    schema = Schema((Column("at", "datetime", format="%Y-%m-%dT%H:%M%:z", timezone="UTC", nullable=None),))
+    frame = pd.DataFrame({"at": ["2024-01-31T08:00+01:00", "2024-01-31", "2024-02-01T09:00Z"]})
+    table, unread = read_foreign(frame, schema)
+    assert unread["at"].tolist() == [False, True, False]
+    assert table.private["at"].isna().tolist() == [False, True, False]
