@@ -11,8 +11,6 @@ from tabsynth.columns import DAY, Column
 from tabsynth.columns.reading import code_text
 from tabsynth.columns.times import UNITS, duration_text, zone_of
 
-COLON = "%:z"
-
 
 def to_axis(series: pd.Series, column: Column) -> NDArray[np.float64]:
     """Place a canonical numeric column on the real axis: shape (n,), NaN where missing, times in seconds."""
@@ -110,7 +108,7 @@ def everyday(series: pd.Series, column: Column) -> pd.Series:
 def as_text(series: pd.Series, column: Column) -> pd.Series:
     """Return canonical moments and durations as a text file has them, in the declared format, and all else as it is."""
     if column.kind == "datetime":
-        return _moments_text(series, column.time_format)
+        return _moments_text(series, column)
     if column.kind == "duration" and column.unit is None:
         lengths = series.to_numpy().astype("timedelta64[us]").astype(np.int64)
         texts = [duration_text(int(length), column.format or "clock") for length in lengths]
@@ -118,12 +116,13 @@ def as_text(series: pd.Series, column: Column) -> pd.Series:
     return everyday(series, column)
 
 
-def _moments_text(moments: pd.Series, form: str) -> pd.Series:
-    """Return moments in a strftime format, an offset from UTC as %z or, with a colon, %:z; of no zone, UTC's."""
-    if "%z" not in form and COLON not in form:
+def _moments_text(moments: pd.Series, column: Column) -> pd.Series:
+    """Return moments in a column's format, an offset from UTC as %z or, with a colon, %:z; of no zone, UTC's."""
+    form = column.time_format
+    if "%z" not in column.read_format:
         return pd.Series(moments.dt.strftime(form))
     aware = moments if isinstance(moments.dtype, pd.DatetimeTZDtype) else moments.dt.tz_localize("UTC")
-    texts = pd.Series(aware.dt.strftime(form.replace(COLON, "\x01%z")))  # Python knows %:z from 3.12 on
+    texts = pd.Series(aware.dt.strftime(form.replace("%:z", "\x01%z")))  # Python knows %:z from 3.12 on
     return texts.str.replace("\x01(...)(..)", r"\1:\2", regex=True)
 
 

@@ -31,11 +31,8 @@ def refuse_too_few(policy: Sequence[Check], rows: int, holdout: float) -> None:
     tried = [rows * 2**times for times in range(1, 20) if rows * 2**times < 2 * ENOUGH]
     enough = next((size for size in tried if not lost & refused(checks, size, holdout, seeds=1)), None)
     instead = f"Some {enough:,} rows" if enough else "A larger holdout"
-    less = (
-        ""
-        if refused(about_privacy(small_policy()), rows, holdout, seeds=1)
-        else (", or a policy that asks for less, such as small")
-    )
+    small = not refused(about_privacy(small_policy()), rows, holdout, seeds=1)
+    less = ", or a policy that asks for less, such as small" if small else ""
     raise InputError(
         f"{rows:,} rows, of which {holdout:.3g} are kept for the holdout, are too few for this policy: even a table "
         f"that tells nothing of anyone would be refused by {' and '.join(sorted(lost))}, whose intervals are too wide. "

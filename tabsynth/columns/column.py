@@ -284,7 +284,7 @@ class Column:
     def _check_bins(self, bins: tuple[float, ...]) -> None:
         if self.bounds is None:
             raise self._wrong("bins need bounds")
-        if len(bins) < 2 or not all(map(math.isfinite, bins)) or any(a >= b for a, b in pairwise(bins)):
+        if not _are_edges(bins):
             raise self._wrong("bins must be at least two increasing edges, all finite")
         if bins[0] > self.bounds[0] or bins[-1] < self.bounds[1]:
             raise self._wrong("bins must cover the bounds")
@@ -296,8 +296,7 @@ class Column:
             return
         if not self.numeric or self.codes is not None or self.bins is not None or self.bounds is None:
             raise self._wrong("distances belong to numbers with bounds, without codes and bins")
-        edges = self.distances
-        if len(edges) < 2 or not all(map(math.isfinite, edges)) or any(a >= b for a, b in pairwise((-1e-9, *edges))):
+        if not _are_edges(self.distances) or self.distances[0] <= -1e-9:
             raise self._wrong("distances must be at least two increasing edges, all finite, none below 0")
 
     def _check_codes(self, codes: tuple[str | float, ...]) -> None:
@@ -353,3 +352,8 @@ def _steps(bounds: tuple[float, float], step: float, most: int) -> list[float]:
     """Return the values from the lower bound to the upper one, `most` at most."""
     count = min(round((bounds[1] - bounds[0]) / step) + 1, most)
     return [bounds[0] + step * place for place in range(count)]
+
+
+def _are_edges(edges: tuple[float, ...]) -> bool:
+    """Whether these are at least two increasing numbers, all finite."""
+    return len(edges) > 1 and all(map(math.isfinite, edges)) and all(a < b for a, b in pairwise(edges))

@@ -115,14 +115,12 @@ class Distance:
         """
         absent, alone = np.isnan(low), places < self.least
         start = np.where(absent, might_be, low)
-        value = self.on_grid(start + self._piecewise(np.where(alone, typical, places), start, _place), start)
+        value = on_grid(start + self._piecewise(np.where(alone, typical, places), start, _place), self.high, start)
         first, last = self._bounds
         above = np.maximum(start, first)
-        even = self.on_grid(above + within * (last + self.high.step - above), start)
+        even = on_grid(above + within * (last + self.high.step - above), self.high, start)
         value = np.where((value < first) | (value > last), even, value)
-        value = np.where(
-            absent & alone, self.on_grid(places - self.least + self.top, np.full_like(start, -np.inf)), value
-        )
+        value = np.where(absent & alone, on_grid(places - self.least + self.top, self.high), value)
         return np.where(np.isnan(places), np.nan, np.clip(value, first, last))
 
     def reaching(self, low: Span, high: Span) -> tuple[Span, ...]:
@@ -143,16 +141,6 @@ class Distance:
     def _grid(self) -> float:
         return min(self.low.step, self.high.step)
 
-    def on_grid(self, axis: Floats, low: Floats) -> Floats:
-        """Floor to the larger column's precision, or to the next value where that would be before the smaller one."""
-        step = self.high.step
-        if step == 0:
-            return np.maximum(axis, low)
-        origin, digits = self._bounds[0], self.high.digits or 0
-        steps = np.floor((axis - origin) / step + 1e-6)
-        steps = np.maximum(steps, np.ceil((low - origin) / step - 1e-6))
-        return np.asarray(np.round(origin + steps * step, digits))
-
     def _piecewise(self, distance: Floats, low: Floats, moved: _Moved) -> Floats:
         """Return distances moved, within pieces of a cycle's length of their bins, if the larger column has a rhythm.
 
@@ -172,6 +160,20 @@ class Distance:
             moved(warp, start + first, width, (far - first) / width), 0.0, LAST_PLACE
         )
         return found
+
+
+def on_grid(axis: Floats, column: Column, least: Floats | float = -np.inf) -> Floats:
+    """Floor to a column's precision, or to the next value where that would be before `least`.
+
+    >>> on_grid(np.array([1.29, 1.29]), Column("x", "float", bounds=(0, 9), decimals=1), np.array([0.0, 1.25]))
+    array([1.2, 1.3])
+    """
+    step, origin = column.step, (column.bounds or (0.0, 0.0))[0]
+    if step == 0:
+        return np.maximum(axis, least)
+    steps = np.floor((axis - origin) / step + 1e-6)
+    steps = np.maximum(steps, np.ceil((least - origin) / step - 1e-6))
+    return np.asarray(np.round(origin + steps * step, column.digits or 0))
 
 
 def quantiles(codec: Codec, within: NDArray[np.float32], skipped: int = 0) -> Floats:

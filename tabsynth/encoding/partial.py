@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tabsynth.conversion import convert, from_axis, to_axis
 from tabsynth.encoding.codec import Codec
-from tabsynth.encoding.distances import Distance
+from tabsynth.encoding.distances import Distance, on_grid
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, TableError
 from tabsynth.files import read_raw
@@ -101,10 +101,10 @@ class Partial:
         apart = {name: drawn[name] - drawn[far.low.name] for name, far in self.distances.items()}
         for name, far in reversed(list(self.distances.items())):
             low = far.low.name
-            _move(axes, known, low, from_=name, to=_floored(axes[name] - apart[name], far.low), column=far.low)
+            _move(axes, known, low, from_=name, to=on_grid(axes[name] - apart[name], far.low), column=far.low)
         for name, far in self.distances.items():
             low = far.low.name
-            to = far.on_grid(axes[low] + apart[name], axes[low])
+            to = on_grid(axes[low] + apart[name], far.high, axes[low])
             _move(axes, known, name, from_=low, to=to, column=far.high)
         changed = {name: column for name, column in columns.items() if (axes[name] != drawn[name]).any()}
         return frame.assign(**{name: from_axis(axes[name], column) for name, column in changed.items()})
@@ -141,14 +141,6 @@ def _move(
     rows = known[from_] & ~known[name] & (to >= low) & (to <= high)
     axes[name] = np.where(rows, to, axes[name])
     known[name] |= rows
-
-
-def _floored(axis: NDArray[np.float64], column: Column) -> NDArray[np.float64]:
-    """Floor to a column's precision."""
-    step, origin = column.step, (column.bounds or (0.0, 0.0))[0]
-    if step == 0:
-        return axis
-    return np.asarray(np.round(origin + np.floor((axis - origin) / step + 1e-6) * step, column.digits or 0))
 
 
 def partial_rows(frame: pd.DataFrame, schema: Schema, *, filled: bool = False) -> Partial:

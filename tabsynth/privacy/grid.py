@@ -17,7 +17,7 @@ CELLS = 256  # of the first grid, even ones
 CROWDED = 96  # and others that crowd at its lower end
 FANOUT = 32  # parts that a heavy cell is split into
 FINEST = 1e-7  # share of the span below which a cell without a step is not split
-TAIL = 2.0  # widths of the bin before it, from which on an outermost bin is a tail
+TAIL = 2.0  # widths of the bin before it, from which on an outermost bin may be cut further
 FAR = 0.1  # of an even bin's mass: what a part of a tail holds at least
 HALVINGS = 10  # of an outermost bin, to count what lies far out
 LEAST = 0.25  # of an even bin's mass: what a bin holds at least, however much of the mass is in spikes
@@ -112,7 +112,7 @@ def halved_tails(edges: NDArray[np.float64], finer: NDArray[np.float64]) -> NDAr
 def cut_tails(edges: NDArray[np.float64], tails: Grid, bins: int) -> NDArray[np.float64]:
     """Return bins whose outermost ones, where they are tails, are cut at edges of `tails` that hold more than noise.
 
-    A tail is an outermost bin far wider than the one before it. Between two cuts, and outside of the last one, lies
+    A tail is an outermost bin wider than TAIL of the one before it. Between two cuts, and outside of the last one, lies
     more than four standard deviations of a count, and more than FAR of an even bin's mass.
 
     >>> tails = Grid(np.array([0.0, 10, 20, 40, 80]), np.array([90.0, 12, 8, 2]), np.zeros(4))

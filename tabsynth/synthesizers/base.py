@@ -155,9 +155,9 @@ class Sampler(ABC):
         """Return the probability of each value of `target` given all other cells of a row, exact under the model.
 
         The target is a categorical or boolean column, or one of at most ten integers. One column for each value, named
-        as text, in order; the frame's index. Cells that are missing count as missing, where
-        their column may be; a column `target` in the frame is not read. Values that a constraint rules out have
-        probability 0. It charges nothing, and is as private as the rows.
+        as text, in order; the frame's index. Cells that are missing count as missing, where their column may be; a
+        column `target` in the frame is not read. Values that a constraint rules out have probability 0. It charges
+        nothing, and is as private as the rows.
 
         Raises InputError for a target of amounts, a column that is absent, and a cell that cannot be.
         """
