@@ -230,10 +230,13 @@ def _say(found: Any) -> None:
     for checks in zip(*(table["checks"] for table in tables), strict=True):
         cells = []
         for check in checks:
-            value = "not measured" if check["estimate"] is None else f"{check['estimate']['value']:.3g}"
-            cells.append(f"[{colour.get(check['status'], 'dim')}]{value}[/]")
+            value = "" if check["estimate"] is None else f"{check['estimate']['value']:.3g}"
+            said = f"{value} {check['status'].replace('_', ' ')}".lstrip()
+            cells.append(f"[{colour.get(check['status'], 'dim')}]{said}[/]")
         grid.add_row(escape(checks[0]["name"]), *cells)
     people.print(grid)
     if best := [table["name"] for table in tables if table["front"]]:
         said = "Of the tables that hold every check, not beaten in utility and privacy at once"
         people.print(f"{said}: {escape(', '.join(best))}.")
+    elif not any(table["passed"] for table in tables):
+        people.print("None of the tables holds every check.")

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from tabsynth.charging.selection import SCORE, choose_table
-from tabsynth.drafting import draft
 from tabsynth.fitting import fit_intake, settle
 from tabsynth.gate import load_policy
-from tabsynth.intake import Intake, Source, as_schema, take_in
+from tabsynth.intake import Intake, Source, audited_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import evaluate
 from tabsynth.privacy.ledger import Ledger
@@ -23,7 +22,7 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.report.comparison import Candidate, Comparison, compare
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.synthesizers.model import Model
-from tabsynth.table import read
+from tabsynth.table import read, read_foreign
 from tabsynth.walk import require_apart
 
 
@@ -60,23 +59,23 @@ def compare_tables(
     """Judge every table by the same policy, on the same real rows and with the same randomness.
 
     `synthetic` are files by name; the synthesizers of a `contest` are fitted first, once everything has been read.
-    `on_check` is told the table and the check that starts. Raises TableError when a table breaks the schema, before
+    A synthetic table is judged whatever its values are, as `audit_tables` judges one. `on_check` is told the table and
+    the check that starts. Raises TableError when a table lacks a column and when the real rows break the schema, before
     any is judged and anything is charged.
     """
     checks = load_policy(policy)
     require_apart(train, holdout)
     budgeted, discover = (False, False) if contest is None else (contest.budgeted, contest.discover)
     if contest is None:
-        known = draft(train, delimiter=delimiter).loose() if schema is None else as_schema(schema)
-        known = known if target is None else known.with_target(target)
+        known = audited_schema(train, schema, target=target, delimiter=delimiter)
         intake = Intake(read(train, known, delimiter=delimiter, check_domain=schema is not None), ())
     else:
         intake = take_in(train, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     known, real = intake.table.schema, intake.table.private
     held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
-    rows = {
-        name: read(path, known, delimiter=delimiter, check_domain=False).private for name, path in synthetic.items()
-    }
+    foreign = {name: read_foreign(path, known, delimiter=delimiter) for name, path in synthetic.items()}
+    rows = {name: table.private for name, (table, _) in foreign.items()}
+    unread = {name: wrong for name, (_, wrong) in foreign.items()}
     shared = np.random.SeedSequence(seed).entropy  # one seed for all: what differs is the tables
     ledgers: dict[str, Ledger] = {}
     chosen = None
@@ -84,10 +83,11 @@ def compare_tables(
         drawn, ledgers = _fitted(contest, intake, seed)
         chosen = _chosen(contest, intake, drawn)
         rows |= drawn
-    judged = []
+    drafted, judged = contest is None and schema is None, []
     for name, own in rows.items():
         told = None if on_check is None else _of(name, on_check)
-        evidence, ledger = Evidence(known, real, held, own), ledgers.get(name)
+        ledger = ledgers.get(name)
+        evidence = Evidence(known, real, held, own, drafted=drafted, unread=unread.get(name, {}))
         verdicts = evaluate(evidence, checks, np.random.default_rng(shared), told, ledger)
         judged.append(Candidate(name, len(own), verdicts, None if ledger is None else _spent(ledger)))
     settings = {"policy": "default" if policy is None else str(policy), "schema": known.fingerprint()}

@@ -59,6 +59,14 @@ def take_in(
     return Intake(read(source, known, delimiter=delimiter), notes)
 
 
+def audited_schema(
+    train: Source, schema: SchemaLike | None, *, target: str | None = None, delimiter: str | None = None
+) -> Schema:
+    """Return the schema to judge synthetic rows by: the one given, or the training table's own kinds and values."""
+    known = draft(train, delimiter=delimiter).loose() if schema is None else as_schema(schema)
+    return known if target is None else known.with_target(target)
+
+
 def as_schema(schema: SchemaLike) -> Schema:
     """Return a schema given as itself, as plain values or as a file."""
     if isinstance(schema, Schema):

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from tabsynth import _check
-from tabsynth.drafting import draft
 from tabsynth.errors import InputError
 from tabsynth.files import file_digest
 from tabsynth.fitting import fit_intake, make_secret, open_checkpoint, settle
 from tabsynth.gate import USUAL, Gate, GateSettings, load_policy
-from tabsynth.intake import SchemaLike, Source, as_schema, take_in
+from tabsynth.intake import SchemaLike, Source, audited_schema, take_in
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Verdict, evaluate
 from tabsynth.policy.shadows import Shadows
@@ -178,8 +177,7 @@ def audit_tables(
         raise InputError("How long fits take is not known beforehand: leave out the shadow models or the time budget.")
     audited = None if canary is None else canaries.read_audit(canary)
     checks = (*load_policy(policy), *(() if shadows is None else shadows.checks()))
-    known = draft(train, delimiter=delimiter).loose() if schema is None else as_schema(schema)
-    known = known if target is None else known.with_target(target)
+    known = audited_schema(train, schema, target=target, delimiter=delimiter)
     real = read(train, known, delimiter=delimiter, check_domain=schema is not None).private
     held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
     foreign, unread = read_foreign(synthetic, known, delimiter=delimiter)

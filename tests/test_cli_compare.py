@@ -61,6 +61,20 @@ def test_a_fresh_sample_and_a_copy_stand_in_one_report(folder, capsys):
         assert [check["estimate"] for check in one["checks"]] == [check["estimate"] for check in other["checks"]]
 
 
+@pytest.mark.filterwarnings("default:odd.csv")
+def test_odd_values_of_another_tool_are_judged_and_no_reason_to_stop(folder, capsys):
+    (folder / "policy.yaml").write_text(f"{POLICY}  - {{metric: out_of_domain, at_most: 0.05}}\n", encoding="utf-8")
+    odd = people(9).astype({"收入": object})
+    odd.loc[:39, "收入"] = "none given"
+    odd.to_csv("odd.csv", index=False)
+    assert run(["compare", "fresh.csv", "odd.csv", *REAL, "-o", "out"]) == 0
+    told = capsys.readouterr()
+    assert "odd.csv: column '收入': 40 of 400 values cannot be read" in " ".join(told.err.split())
+    assert "0.1 failed" in told.err
+    found = {name: table["checks"]["out_of_domain"] for name, table in json.loads(told.out)["tables"].items()}
+    assert found == {"fresh.csv": "passed", "odd.csv": "failed"}
+
+
 def test_the_ledger_beside_the_table_keeps_a_line(folder, capsys):
     ledger = Ledger.open("train.csv.ledger", data="train.csv", lifetime=Budget(3.0, 1e-6), budget=Budget(1.0, 1e-6))
     ledger.charge(GaussianDpEvent(50.0), why="counts")
