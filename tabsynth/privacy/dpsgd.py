@@ -69,6 +69,10 @@ class Batch:
     owner: NDArray[np.int64]
     step: int = 0
 
+    def owners(self, places: NDArray[np.int64]) -> Tensor | None:
+        """Return the unit of each row at these places; None where every row is a unit of its own."""
+        return None if len(self.units) == len(self.rows) else torch.from_numpy(self.owner[places])
+
 
 class DPSGD:
     """The private part of a training loop.

@@ -6,10 +6,10 @@ Most of the budget pays for a graphical model (see `marginals`). A row transform
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,7 +24,7 @@ from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError
 from tabsynth.graphical.elimination import Conditional
 from tabsynth.privacy.discovery import discover
-from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
+from tabsynth.privacy.dpsgd import DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
@@ -35,7 +35,9 @@ from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_sampler import Graphical
-from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, warm_up_cosine
+from tabsynth.synthesizers.row_gradients import clipped_sums
+from tabsynth.synthesizers.steps import charge_steps, passes
+from tabsynth.synthesizers.training import Training, adam
 from tabsynth.synthesizers.transformer import clipped_sum
 from tabsynth.table import Table
 
@@ -187,12 +189,30 @@ class Hybrid:
         known = discover(table, ledger, secret, share=self.discovery, bins=first.bins_of(table.schema, ledger))
         tokens = Encoder(known.schema).encode(table.private).tokens
         graphical = first.learn(known, tokens, ledger, secret, share=self.marginals)
-        model = self.untrained(graphical)
-        training = _Training(self, model, private=ledger.sigma(1.0) > 0)
-        dpsgd = training.charge(table, known.units, ledger, secret)
-        training.run(dpsgd, tokens, progress, ledger.spent.epsilon)
-        dpsgd.finish()
+        model = self.untrained(graphical).to(pick(self.device))
+        noisy = ledger.sigma(1.0) > 0
+        rate, memory = (self.rate, self.average) if noisy else (self.free_rate, self.free_average)
+        training = Training(model, adam(model.parameters(), noisy=noisy), rate=rate, memory=memory)
+        steps = self._steps(known.units, noisy=noisy)
+        dpsgd = charge_steps(
+            steps, training.optimizer, table, known.units, ledger=ledger, secret=secret, why="row transformer"
+        )
+        sums = clipped_sums(model, tokens, model.orders, steps.max_grad_norm)
+        beside = partial(self.centring, model) if noisy and self.centre else None
+        training.run(dpsgd, sums, progress, ledger.spent.epsilon, beside=beside)
         return HybridSampler(known.schema, training.averaged.cpu())
+
+    def _steps(self, units: float, *, noisy: bool) -> DPSGDSettings:
+        """Return the steps under a budget; without one, those of passes over so many units."""
+        if noisy:
+            return DPSGDSettings(self.steps, self.batch, self.max_grad_norm)
+        return passes(self.epochs, self.free_batch, units)
+
+    def centring(self, model: AnchoredTransformer, step: int) -> list[Tensor]:
+        """Return less what clipped gradients come to on average over rows of the model itself, fresh ones each step."""
+        tokens = model.rows_of_its_own(self.centre, np.random.default_rng([self.seed, step]))
+        own = clipped_sum(model, tokens, model.orders(self.centre), self.max_grad_norm)
+        return [total / -self.centre for total in own]
 
     def first(self) -> Marginals:
         """Return the settings of the graphical model."""
@@ -211,58 +231,3 @@ class Hybrid:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return AnchoredTransformer(anchor, width=self.width, depth=self.depth, heads=self.heads)
-
-
-class _Training:
-    """The moving parts of one fit."""
-
-    def __init__(self, settings: Hybrid, model: AnchoredTransformer, *, private: bool) -> None:
-        self.device = pick(settings.device)
-        self.settings, self.model, self.private = settings, model.to(self.device), private
-        self.averaged = copy.deepcopy(model)
-        self.rate = settings.rate if private else settings.free_rate
-        self.average = settings.average if private else settings.free_average
-        decay = 0.0 if private else 0.01
-        self.optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=decay)
-
-    def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
-        """Charge all steps: what is left of the budget."""
-        own = self.settings
-        if self.private:
-            settings = DPSGDSettings(own.steps, own.batch, own.max_grad_norm)
-        else:
-            settings = passes(own.epochs, own.free_batch, units)
-        return charge_steps(settings, self.optimizer, table, units, ledger=ledger, secret=secret, why="row transformer")
-
-    def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> None:
-        """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
-        steps = dpsgd.settings.steps
-        for batch in dpsgd.batches(model=self.model, averaged=self.averaged):
-            self.step(dpsgd, batch, private, self.rate * warm_up_cosine(batch.step / steps))
-            if self.private or batch.step % 20 == 0 or batch.step == steps:
-                progress(batch.step, steps, {"epsilon": epsilon})
-        require_finite(self.averaged.parameters(), "rate or free_rate")
-
-    def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], rate: float) -> None:
-        """Take one step on the clipped sum of a batch, and average the weights."""
-        tokens = torch.from_numpy(private[batch.rows]).long().to(self.device)
-        orders = self.model.orders(len(tokens))
-        owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
-
-        def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
-            whose = None if owner is None else owner[places]
-            at = torch.from_numpy(places).to(self.device)
-            return clipped_sum(self.model, tokens[at], orders[at], dpsgd.settings.max_grad_norm, owner=whose)
-
-        self.optimizer.param_groups[0]["lr"] = rate
-        dpsgd.step(batch, sum_of(np.arange(len(tokens))), self.centring(batch.step), sum_of=sum_of)
-        average(self.averaged.parameters(), self.model.parameters(), self.average)
-
-    def centring(self, step: int) -> list[Tensor] | None:
-        """Return less what clipped gradients come to on average over rows of the model itself, fresh ones each step."""
-        count = self.settings.centre
-        if not self.private or not count:
-            return None
-        tokens = self.model.rows_of_its_own(count, np.random.default_rng([self.settings.seed, step]))
-        own = clipped_sum(self.model, tokens, self.model.orders(count), self.settings.max_grad_norm)
-        return [total / -count for total in own]

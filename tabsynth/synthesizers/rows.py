@@ -25,6 +25,7 @@ from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial
 from tabsynth.errors import InputError, ModelError
 from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.dpsgd import DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
@@ -33,11 +34,12 @@ from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.prefixes import blocks_of
+from tabsynth.synthesizers.row_gradients import clipped_sums, some_shuffled
 from tabsynth.synthesizers.rows_given import Given
 from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
-from tabsynth.synthesizers.rows_training import Training
 from tabsynth.synthesizers.starting import Ties, measured_start
-from tabsynth.synthesizers.steps import require_room
+from tabsynth.synthesizers.steps import charge_steps, passes, require_room
+from tabsynth.synthesizers.training import Training, adam
 from tabsynth.synthesizers.transformer import RowTransformer, Steps
 from tabsynth.table import Table
 
@@ -46,6 +48,7 @@ SCORED = 4096  # rows whose likelihood is found together
 SHARED = "discovery, one_way and with_target must sum to less than 1, for training takes the rest"
 ORDERS = ("schema", "fewest", "target")
 CELLS = 2**23  # of the widest output of a block
+MANY = 16_000  # units from which on there are steps enough without a budget in batches of 256
 HELD = 1e-3  # share of the rows that makes a token count when columns are put in order
 
 
@@ -298,11 +301,24 @@ class Rows:
         model = self.untrained(encoder.sizes, bins, start, ties)
         held = encoder.sizes if noisy else [int((one >= HELD).sum()) for one in start]
         order = self.reading_order(held, target)
-        training = Training(self, model, order, target, recipe if noisy else None)
-        dpsgd = training.charge(table, known.units, ledger, secret)
-        training.run(dpsgd, tokens, secret, progress, ledger.spent.epsilon)
-        dpsgd.finish()
+        model.to(pick(self.device))
+        rate, memory = (recipe.rate, self.average) if noisy else (self.free_rate, self.free_average)
+        training = Training(model, adam(model.parameters(), noisy=noisy), rate=rate, memory=memory)
+        steps = self._steps(recipe if noisy else None, known.units)
+        dpsgd = charge_steps(
+            steps, training.optimizer, table, known.units, ledger=ledger, secret=secret, why="row transformer"
+        )
+        weights = [self.target_weight if place == target else 1.0 for place in range(len(encoder.sizes))]
+        orders = some_shuffled(order, self.shuffled, secret)
+        sums = clipped_sums(model, tokens, orders, steps.max_grad_norm, weights=weights)
+        training.run(dpsgd, sums, progress, ledger.spent.epsilon)
         return RowsSampler(known.schema, self, training.averaged.cpu(), order)
+
+    def _steps(self, recipe: Recipe | None, units: float) -> DPSGDSettings:
+        """Return the steps of a recipe under a budget; without one, of passes over so many units."""
+        if recipe:
+            return DPSGDSettings(recipe.steps, recipe.batch, self.max_grad_norm)
+        return passes(self.epochs, self.free_batch or (256 if units >= MANY else 128), units)
 
     def recipe(self, ledger: Ledger) -> Recipe:
         """Return the settings that count under this ledger's budget: as set, or by its epsilon, a public figure."""

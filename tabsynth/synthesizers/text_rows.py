@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from tabsynth import _check
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError
+from tabsynth.privacy.conformance import SumOf
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
@@ -41,10 +43,11 @@ from tabsynth.synthesizers.constrained import Automaton, Written
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.language_model import LanguageModel
 from tabsynth.synthesizers.layer_gradients import clipped_sum, require_exact
-from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import charge_steps, passes, warm_up_cosine
 from tabsynth.synthesizers.text_cells import Cells, Lines, Scribe
 from tabsynth.synthesizers.text_clock import Clock
 from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelling
+from tabsynth.synthesizers.training import Training, adam
 from tabsynth.table import Table
 
 BLOCK = 1024  # rows that are sampled together at most, always the same number for one model
@@ -219,8 +222,8 @@ class Text:
         if noisy:
             training.warm_up(ones)
         dpsgd = training.charge(table, known.units, ledger, secret)
-        training.run(dpsgd, lines, progress, ledger.spent.epsilon)
-        return TextSampler(known.schema, spelling, training.finished(dpsgd), speller, self.pretrained)
+        trained = training.run(dpsgd, lines, progress, ledger.spent.epsilon)
+        return TextSampler(known.schema, spelling, trained, speller, self.pretrained)
 
     def _prepared(self, columns: Sequence[Column], noisy: bool) -> tuple[LanguageModel | None, Speller, int]:
         """Return the pretrained model if one is asked for, a speller, and how long a row may be: no row is needed."""
@@ -259,13 +262,7 @@ class _Training:
         self.device = pick(settings.device)
         model.net.to(self.device)
         self.trained = nn.ParameterList(p for p in model.net.parameters() if p.requires_grad)
-        self.averaged = nn.ParameterList(p.detach().clone() for p in self.trained)
-        if private:
-            self.rate, self.average = settings.rate, settings.average
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.trained, betas=(0.9, 0.99))
-        else:
-            self.rate, self.average = settings.free_rate, settings.free_average
-            self.optimizer = torch.optim.AdamW(self.trained, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimizer = adam(self.trained, noisy=private)
 
     def warm_up(self, ones: list[Marginal]) -> None:
         """Train on rows of independent columns, drawn from what was paid for: no private row is touched."""
@@ -280,8 +277,6 @@ class _Training:
             optimizer.step()
             self.clock.require()
         optimizer.zero_grad()
-        for mean, now in zip(self.averaged, self.trained, strict=True):
-            mean.data.copy_(now.data)
 
     def charge(self, table: Table, units: float, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge all steps: what is left of the budget."""
@@ -309,27 +304,31 @@ class _Training:
         short = [Cells.of([grammar.shortest()] * len(tokens)) for grammar in self.automaton.grammars]
         return Lines(tokens.astype(np.int32), tuple(short))
 
-    def run(self, dpsgd: DPSGD, private: Lines, progress: Progress, epsilon: float) -> None:
-        """Take every step that was charged; `epsilon` was spent before the first and is shown as it is."""
-        steps = dpsgd.settings.steps
-        for batch in dpsgd.batches(model=self.trained, averaged=self.averaged):
-            self.step(dpsgd, batch, private, self.rate * warm_up_cosine(batch.step / steps))
-            if self.private or batch.step % 20 == 0 or batch.step == steps:
-                progress(batch.step, steps, {"epsilon": epsilon})
-            self.clock.require()
+    def run(self, dpsgd: DPSGD, private: Lines, progress: Progress, epsilon: float) -> LanguageModel:
+        """Take every step that was charged; return the model with averaged weights, on the processor.
 
-    def step(self, dpsgd: DPSGD, batch: Batch, private: Lines, rate: float) -> None:
-        """Take one step on the clipped sum of a batch, and average the weights."""
+        `epsilon` was spent before the first step and is shown as it is.
+        """
+        own = self.settings
+        rate, memory = (own.rate, own.average) if self.private else (own.free_rate, own.free_average)
+        training = Training(self.trained, self.optimizer, rate=rate, memory=memory)
+        training.run(dpsgd, partial(self.sums_of, private, dpsgd.settings.max_grad_norm), progress, epsilon)
+        self.clock.require()
+        with torch.no_grad():
+            for now, mean in zip(self.trained, training.averaged.parameters(), strict=True):
+                now.copy_(mean)
+        self.model.net.cpu()
+        return self.model
+
+    def sums_of(self, private: Lines, max_grad_norm: float, batch: Batch) -> SumOf:
+        """Return what sums up the clipped gradients of a batch's rows, unless the time is up."""
+        self.clock.require()
         lines = private.take(batch.rows)
-        owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
 
         def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
-            whose = None if owner is None else owner[places]
-            return self.sum_of(lines.take(places), dpsgd.settings.max_grad_norm, whose)
+            return self.sum_of(lines.take(places), max_grad_norm, batch.owners(places))
 
-        self.optimizer.param_groups[0]["lr"] = rate
-        dpsgd.step(batch, sum_of(np.arange(len(lines))), sum_of=sum_of)
-        average(self.averaged, self.trained, self.average)
+        return sum_of
 
     def sum_of(
         self, lines: Lines, max_grad_norm: float, owner: Tensor | None = None, *, mute: bool = False
@@ -343,16 +342,6 @@ class _Training:
 
         inputs = [written.ids.to(self.device), written.branches.to(self.device)]
         return clipped_sum(self.model.net, losses, inputs, max_grad_norm, owner=owner, chunk=self.settings.chunk)
-
-    def finished(self, dpsgd: DPSGD) -> LanguageModel:
-        """Return the model with averaged weights, on the processor, once what ran is what was charged."""
-        dpsgd.finish()
-        require_finite(self.averaged, "rate or free_rate")
-        with torch.no_grad():
-            for now, mean in zip(self.trained, self.averaged, strict=True):
-                now.copy_(mean)
-        self.model.net.cpu()
-        return self.model
 
 
 def _losses(model: LanguageModel, automaton: Automaton, written: Written) -> Tensor:

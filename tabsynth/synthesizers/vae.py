@@ -12,10 +12,10 @@ Reading order: settings and fit, training, the sampler. Beside this file: `autoe
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,6 +28,7 @@ from tabsynth import _check
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError
 from tabsynth.privacy.checkpoint import Randomness, Stateful, keep, taken_up
+from tabsynth.privacy.conformance import SumOf
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
@@ -42,7 +43,8 @@ from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.embedded import rows_at_once
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss, match_loss_in_parts
 from tabsynth.synthesizers.measuring import Measuring, Shares
-from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, require_room, warm_up_cosine
+from tabsynth.synthesizers.steps import charge_steps, passes, require_finite, require_room, warm_up_cosine
+from tabsynth.synthesizers.training import Training
 from tabsynth.table import Table
 
 BLOCK = 2048  # rows that are sampled together, always: so what is drawn does not depend on how many are asked for
@@ -199,9 +201,8 @@ class VAE:
         targets = self._measure(tokens, encoder, known, ledger, secret)
         training = _Training(self, encoder.sizes, targets, secret, rows_per_unit=known.rows / known.units)
         dpsgd = self._dpsgd(training, table, known, ledger, secret)
-        training.run(dpsgd, tokens, progress, ledger.spent.epsilon)
-        dpsgd.finish()
-        return VAESampler(known.schema, self, training.averaged.cpu())
+        model = training.run(dpsgd, tokens, progress, ledger.spent.epsilon)
+        return VAESampler(known.schema, self, model)
 
     def untrained(self, sizes: Sequence[int], one_way: Tensor | None = None) -> Autoencoder:
         """Return the autoencoder before training; nobody's random state is used."""
@@ -245,13 +246,15 @@ class _Training:
         self.device = pick(settings.device)
         self.targets = _moved(targets, self.device)
         self.model = settings.untrained(sizes, targets.one_way).to(self.device)
-        self.averaged = copy.deepcopy(self.model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.99))
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.chunk = min(2048, rows_at_once(sum(sizes))) if self.model.wide else 2048  # rows of a clipped sum
 
-    def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> None:
-        """Take all steps: on marginals, on dreams, on rows; `epsilon` was charged and is shown as it is."""
+    def run(self, dpsgd: DPSGD, private: NDArray[np.int32], progress: Progress, epsilon: float) -> Autoencoder:
+        """Take all steps: on marginals, on dreams, on rows; return the averaged model.
+
+        `epsilon` was charged and is shown as it is.
+        """
         settings, steps = self.settings, dpsgd.settings.steps
         before = settings.warm_steps + settings.dream_steps
 
@@ -260,14 +263,13 @@ class _Training:
 
         self.descend(self.model.writer, self.mismatch, range(settings.warm_steps), "decoder on marginals", told)
         self.descend(self.model.reader, self.dream_loss, range(settings.warm_steps, before), "encoder on dreams", told)
-        self.averaged.load_state_dict(self.model.state_dict())
-        noisy = dpsgd.noise_multiplier > 0
-        rate = settings.rate if noisy else settings.free_rate
-        for batch in dpsgd.batches(model=self.model, averaged=self.averaged, public=Randomness(self.rng)):
-            self.step(dpsgd, batch, private, rate * warm_up_cosine(batch.step / steps))
-            if noisy or batch.step % 20 == 0 or batch.step == steps:
-                told(before + batch.step)
-        require_finite(self.averaged.parameters(), RATES)
+        rate = settings.rate if dpsgd.noise_multiplier > 0 else settings.free_rate
+        training = Training(self.model, self.optimizer, rate=rate, memory=settings.average)
+        sums = partial(self.sums_of, private, dpsgd.settings.max_grad_norm)
+        training.run(
+            dpsgd, sums, progress, epsilon, beside=self.public_gradient, before=before, public=Randomness(self.rng)
+        )
+        return training.averaged.cpu()
 
     def descend(
         self,
@@ -315,31 +317,28 @@ class _Training:
         mean, log_spread = self.model.posterior(tokens)
         return (log_spread + ((latent - mean) / log_spread.exp()).square() / 2).sum(1).mean()
 
-    def step(self, dpsgd: DPSGD, batch: Batch, private: NDArray[np.int32], rate: float) -> None:
-        """Take one step on the clipped sum of a batch, noisy, and the marginals' gradient beside it."""
-        settings, model, clip = self.settings, self.model, dpsgd.settings.max_grad_norm
+    def sums_of(self, private: NDArray[np.int32], max_grad_norm: float, batch: Batch) -> SumOf:
+        """Return what sums up the clipped gradients of a batch's rows."""
+        settings, model = self.settings, self.model
         tokens = torch.from_numpy(private[batch.rows]).long().to(self.device)
         noise = torch.from_numpy(self.secret.normal((len(tokens), model.latent))).float().to(self.device)
-        owner = torch.from_numpy(batch.owner.copy()) if len(batch.units) < len(batch.rows) else None
         parameters = list(model.parameters())
 
         def losses(tokens: Tensor, noise: Tensor, tape: Any) -> Tensor:
             return model.losses(tokens, noise, tape, beta=settings.beta, free_bits=settings.free_bits)
 
         def sum_of(places: NDArray[np.int64]) -> list[Tensor]:
-            at = torch.from_numpy(places)
-            whose = None if owner is None else owner[at]
-            at = at.to(self.device)
-            return clipped_sum(parameters, losses, (tokens[at], noise[at]), clip, owner=whose, chunk=self.chunk)
+            at = torch.from_numpy(places).to(self.device)
+            rows, owner = (tokens[at], noise[at]), batch.owners(places)
+            total = clipped_sum(parameters, losses, rows, max_grad_norm, owner=owner, chunk=self.chunk)
+            require_finite(total, RATES)  # which clipping guarantees: without a budget it tells of divergence
+            return total
 
-        total = sum_of(np.arange(len(tokens)))
-        require_finite(total, RATES)  # which clipping guarantees: without a budget it tells of divergence
-        self.optimizer.param_groups[0]["lr"] = rate
-        dpsgd.step(batch, total, self.public_gradient(parameters), sum_of=sum_of)
-        average(self.averaged.parameters(), parameters, settings.average)
+        return sum_of
 
-    def public_gradient(self, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    def public_gradient(self, step: int) -> list[Tensor]:
         """Return the gradient of the mismatch, which reads no row, in proportion to the sum over a unit's rows."""
+        parameters = list(self.model.parameters())
         found = torch.autograd.grad(self.mismatch(), parameters, allow_unused=True, materialize_grads=True)
         require_finite(found, RATES)
         return [part * self.rows_per_unit for part in found]

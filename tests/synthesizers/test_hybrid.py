@@ -16,7 +16,7 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers.anchored import FLOOR, Anchor, AnchoredTransformer, systematic
-from tabsynth.synthesizers.hybrid import Hybrid, _Training
+from tabsynth.synthesizers.hybrid import Hybrid
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.transformer import clipped_sum
 from tabsynth.table import read
@@ -150,13 +150,12 @@ def test_rows_of_the_model_are_those_that_it_draws():
 def test_centring_is_what_clipping_does_to_a_model_that_is_right_already():
     """Over rows of the model, clipped gradients sum to something, which centring takes away; plain ones do not."""
     model, rows = transformer(), every_row()
-    training = _Training(Hybrid(centre=20_000, max_grad_norm=0.5), model, private=True)
     share = (-model.losses(rows, model.orders(len(rows)))).exp().detach()
     bias = [torch.zeros_like(p) for p in model.parameters()]
     for row, weight in zip(rows, share, strict=True):
         own = clipped_sum(model, row[None], model.orders(1), 0.5)
         bias = [total + weight * each for total, each in zip(bias, own, strict=True)]
-    found = training.centring(1)
+    found = Hybrid(centre=20_000, max_grad_norm=0.5).centring(model, 1)
     size = math.sqrt(sum(float(p.square().sum()) for p in bias))
     left = math.sqrt(sum(float((p + q).square().sum()) for p, q in zip(bias, found, strict=True)))
     assert size > 0.02
