@@ -114,7 +114,7 @@ class DPSGD:
         Raises BudgetExceeded or LedgerError, and InputError when there is a budget but no clipping bound.
         """
         positive("public_units", public_units)
-        if math.isinf(settings.max_grad_norm) and ledger.sigma(1.0) > 0:
+        if math.isinf(settings.max_grad_norm) and ledger.bounded:
             raise InputError("max_grad_norm must be finite under a budget: without clipping no noise is enough.")
         self.settings = settings
         self._why = why

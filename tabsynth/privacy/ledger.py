@@ -82,7 +82,7 @@ class Ledger:
         ledger = cls(budget)
         ledger._file = LedgerFile.open(path, data, lifetime, wait)
         with ledger._file.hold():
-            if ledger._limited and not ledger._bounded:
+            if ledger._limited and not ledger.bounded:
                 raise BudgetExceeded(
                     f"A fit without a budget is not private, and {path} has a lifetime budget: {ledger._file.lifetime}."
                 )
@@ -119,9 +119,14 @@ class Ledger:
         return self._closed
 
     @property
+    def bounded(self) -> bool:
+        """Whether a finite budget bounds this fit, so that all that is read of rows is noisy."""
+        return self.budget is not None and self.budget.private
+
+    @property
     def private(self) -> bool:
         """Whether the charges bound what leaks: a finite budget, and nothing marked the ledger otherwise."""
-        return self._bounded and not self._not_private
+        return self.bounded and not self._not_private
 
     @property
     def spent(self) -> Budget:
@@ -154,7 +159,7 @@ class Ledger:
         """
         if not 0 < share <= 1:
             raise InputError(f"share must be above 0 and at most 1; got {share!r}.")
-        if self.budget is None or not self._bounded:
+        if self.budget is None or not self.bounded:
             return 0.0
         mu = accounting.gaussian_mu(Budget(self.budget.epsilon, self.budget.delta * (1 - DISCOVERY_DELTA_SHARE)))
         if mu == 0:
@@ -186,7 +191,7 @@ class Ledger:
         """
         with self._held():
             self._require_open()
-            noise = self._kept_noise(event_of, why) if self._bounded else 0.0
+            noise = self._kept_noise(event_of, why) if self.bounded else 0.0
             self._record(Charge(event_of(noise), why), closes=True)
         return noise
 
@@ -310,10 +315,6 @@ class Ledger:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"Ledger({self.budget}, {len(self._charges)} charges, epsilon {self.spent.epsilon:.4g}, {state})"
-
-    @property
-    def _bounded(self) -> bool:
-        return self.budget is not None and self.budget.private
 
     @property
     def _limited(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -79,10 +78,10 @@ def _settings(value: Any) -> list[tuple[str, Any]]:
 def _against_ledger(ledger: Ledger) -> list[str]:
     """Name what is wrong with the privacy claim itself."""
     reasons = [] if ledger.closed else ["the ledger is still open, so more could be spent on these rows"]
-    if not claims_privacy(ledger):
+    if not ledger.bounded:
         return reasons
     budget, spent = ledger.budget, ledger.spent
-    assert budget is not None
+    assert budget is not None  # as `bounded` says
     if not ledger.private:
         reasons.append("a budget was claimed, but the ledger is marked not private (its noise was seeded)")
     elif not ledger.charges:
@@ -90,8 +89,3 @@ def _against_ledger(ledger: Ledger) -> list[str]:
     elif spent.epsilon > budget.epsilon * (1 + ROUNDING) or spent.delta > budget.delta:
         reasons.append("the ledger has spent more than its budget")
     return reasons
-
-
-def claims_privacy(ledger: Ledger) -> bool:
-    """Whether a finite budget was set, so that a reader is promised something."""
-    return ledger.budget is not None and math.isfinite(ledger.budget.epsilon)

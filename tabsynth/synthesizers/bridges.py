@@ -98,7 +98,7 @@ class Bridged:
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Fit the foreign synthesizer; see `Synthesizer.fit`. Raises BudgetExceeded under any budget, untouched."""
-        if ledger.budget is not None and ledger.budget.private:
+        if ledger.bounded:
             raise BudgetExceeded(f"{self.name} is not private: no budget covers it. Nothing was run or charged.")
         if coded := [column.name for column in table.schema.modelled if column.codes is not None]:
             raise SchemaError(f"Column {coded[0]!r}: {self.name} knows no codes beside numbers. Nothing was run.")

@@ -132,7 +132,7 @@ class CTGAN:
         `pac` is not 1 under a budget.
         """
         require_room(self.batch, table.schema)
-        if self.pac > 1 and ledger.sigma(1.0) > 0:
+        if self.pac > 1 and ledger.bounded:
             raise InputError("pac must be 1 under a budget: a critic that packs rows mixes privacy units.")
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
@@ -160,7 +160,7 @@ class CTGAN:
 
     def _dpsgd(self, training: _Training, table: Table, known: Discovery, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge the critic's steps: what is left of the budget."""
-        private, batch = ledger.sigma(1.0) > 0, self.batch or 2048
+        private, batch = ledger.bounded, self.batch or 2048
         clip = self.max_grad_norm or math.sqrt(len(training.layout.sizes) + 1)
         settings = DPSGDSettings(self.critic_steps, batch, clip) if private else passes(self.epochs, batch, known.units)
         rate = self.critic_rate or (3e-4 if private else 1e-3)

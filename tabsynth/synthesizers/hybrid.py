@@ -190,7 +190,7 @@ class Hybrid:
         tokens = Encoder(known.schema).encode(table.private).tokens
         graphical = first.learn(known, tokens, ledger, secret, share=self.marginals)
         model = self.untrained(graphical).to(pick(self.device))
-        noisy = ledger.sigma(1.0) > 0
+        noisy = ledger.bounded
         rate, memory = (self.rate, self.average) if noisy else (self.free_rate, self.free_average)
         training = Training(model, adam(model.parameters(), noisy=noisy), rate=rate, memory=memory)
         steps = self._steps(known.units, noisy=noisy)

@@ -69,7 +69,7 @@ class Measuring:
         with_target = [pair for pair in pairs if self.target in pair]
         others = [pair for pair in pairs if self.target not in pair]
         measured += self.measure(with_target, shares.target_pairs)
-        if self.ledger.sigma(1.0) == 0:
+        if not self.ledger.bounded:
             return measured + self.measure([*others, *filter(_is_triple, map(self._given_target, others))], 1.0)
         tree = self.spanning_tree(others, measured, shares.selection)
         measured += self.measure([self._given_target(pair) for pair in tree], shares.triples)

@@ -284,7 +284,7 @@ class Rows:
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
         require_room(self.batch, table.schema)
-        noisy, recipe = ledger.sigma(1.0) > 0, self.recipe(ledger)
+        noisy, recipe = ledger.bounded, self.recipe(ledger)
         if noisy and table.schema.target and self.discovery + self.one_way + recipe.with_target >= 1:
             raise InputError(f"{SHARED}; with_target is {recipe.with_target:g} at this epsilon.")
         table = bound_contributions(table, secret)

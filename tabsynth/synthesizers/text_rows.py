@@ -198,7 +198,7 @@ class Text:
         """
         language_model.require_extra(self.lora)
         refuse_hopeless(table.schema, ledger, self.one_way)
-        noisy = ledger.sigma(1.0) > 0
+        noisy = ledger.bounded
         clock = Clock(self.seconds)
         model, speller, longest = self._prepared(table.schema.modelled, noisy)
         table = bound_contributions(table, secret)

@@ -221,7 +221,7 @@ class VAE:
 
     def _dpsgd(self, training: _Training, table: Table, known: Discovery, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge the steps that read rows: what is left of the budget."""
-        if ledger.sigma(1.0) > 0:
+        if ledger.bounded:
             settings = DPSGDSettings(self.steps, self.batch or 8192, self.max_grad_norm)
         else:
             settings = passes(self.epochs, self.free_batch, known.units)
