@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabsynth.canonical import from_axis, in_zone, to_axis, with_codes
+from tabsynth.canonical import as_text, from_axis, in_zone, to_axis, with_codes
 from tabsynth.cells import text_of
 from tabsynth.columns.times import UNITS, is_number, seconds_of
 from tabsynth.errors import TableError
@@ -26,6 +26,8 @@ __all__ = ["convert", "from_axis", "to_axis"]
 NO_SIGN = r"[\x00-\x09\x0b-\x1f\x7f-\x9f\pZ]"  # controls and spaces of any width, but for the line feed
 ALONE = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_null)  # Arrow writes each alone
 LONGEST = 2.0**53 / 1e6  # seconds that are exact to the microsecond
+ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?(?:Z|[+-]\d\d:?\d\d)?"  # a moment as other tools write it
+OFFSET = r"(?:Z|[T ].*[+-]\d\d:?\d\d)$"
 TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
 
@@ -48,8 +50,17 @@ def convert(raw: RawTable, column: Column, missing: tuple[str, ...], *, check_do
 def salvaged(raw: RawTable, column: Column, missing: tuple[str, ...]) -> tuple[pd.Series, NDArray[np.bool_]]:
     """Return a raw column in canonical form, and which of its values could not be read: those are missing in it.
 
-    For rows that another tool made, which are judged by what they hold.
+    For rows that another tool made, which are judged by what they hold, not by how it is spelled.
     """
+    series, wrong = _read_in_part(raw, column, missing)
+    odd = column.categories is not None and len(series.cat.categories) > len(column.categories)
+    if odd or (column.kind == "datetime" and wrong.any()):
+        return _read_in_part(_respelled(raw, column), column, missing)
+    return series, wrong
+
+
+def _read_in_part(raw: RawTable, column: Column, missing: tuple[str, ...]) -> tuple[pd.Series, NDArray[np.bool_]]:
+    """Return what can be read of a raw column as it is spelled, and which of its values cannot be."""
     values = raw.columns.column(column.name)
     try:
         return convert(raw, column, missing, check_domain=False), np.zeros(len(values), np.bool_)
@@ -57,12 +68,56 @@ def salvaged(raw: RawTable, column: Column, missing: tuple[str, ...]) -> tuple[p
         wrong = ~_readable(values, column, missing)
     left = pc.if_else(pa.array(wrong), pa.scalar(None, values.type), values)
     try:
-        kept = raw.columns.set_column(raw.columns.column_names.index(column.name), column.name, left)
-        return convert(replace(raw, columns=kept), column, missing, check_domain=False), wrong
+        return convert(_with(raw, column, left), column, missing, check_domain=False), wrong
     except TableError:  # of another type throughout
-        kept = kept.set_column(kept.column_names.index(column.name), column.name, pa.nulls(len(values), pa.string()))
         wrong = values.is_valid().to_numpy(zero_copy_only=False)
-        return convert(replace(raw, columns=kept), column, missing, check_domain=False), wrong
+        nothing = pa.nulls(len(values), pa.string())
+        return convert(_with(raw, column, nothing), column, missing, check_domain=False), wrong
+
+
+def _with(raw: RawTable, column: Column, values: pa.Array | pa.ChunkedArray) -> RawTable:
+    """Return a raw table with other values in one column."""
+    place = raw.columns.column_names.index(column.name)
+    return replace(raw, columns=raw.columns.set_column(place, column.name, values))
+
+
+def _respelled(raw: RawTable, column: Column) -> RawTable:
+    """Return a raw table with texts of one column as its schema would spell them, where they are the same values.
+
+    Numbers among categories (1.0 for 1, as pandas writes whole numbers beside a gap), and moments in ISO form whatever
+    the declared format, as far as that format can hold them.
+    """
+    values = raw.columns.column(column.name)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return raw
+    encoded = _text(values).combine_chunks().dictionary_encode()
+    found = pd.Series(encoded.dictionary.to_pylist(), dtype=object)
+    spelled = _as_categories(found, column) if column.categories else _as_moments(found, column)
+    return _with(raw, column, pa.array(spelled.where(spelled.notna(), found), pa.string()).take(encoded.indices))
+
+
+def _as_categories(found: pd.Series, column: Column) -> pd.Series:
+    """Return the declared category that each text is the number of, missing where it is one, or no number of one."""
+    declared = pd.Series(column.categories, dtype=object)
+    numbers = pd.to_numeric(declared, errors="coerce")
+    alone = ~(numbers.isna() | numbers.duplicated(keep=False))
+    known = dict(zip(numbers[alone], declared[alone], strict=True))
+    asked = pd.to_numeric(found.mask(found.isin(declared)), errors="coerce")
+    return pd.Series([known.get(number) for number in asked], dtype=object)
+
+
+def _as_moments(found: pd.Series, column: Column) -> pd.Series:
+    """Return texts in ISO form in the column's own format, missing where they follow it or it would lose a part."""
+    odd = found[_moments(found, column).isna() & found.str.fullmatch(ISO).eq(True)]
+    aware = odd.str.contains(OFFSET)
+    plain = odd[~aware] if "%z" not in column.read_format else odd[:0]  # a moment of an unknown offset is another one
+    parts = []
+    for part, offset in ((plain, False), (odd[aware], True)):
+        moments = pd.Series(pd.to_datetime(part, format="ISO8601", errors="coerce", utc=offset)).dt.as_unit("s")
+        parts.append(in_zone(moments, column.timezone))
+    texts = pd.concat([as_text(moments, column) for moments in parts])
+    read = in_zone(_moments(texts, column), column.timezone)
+    return pd.Series(texts.where(read.eq(pd.concat(parts))).reindex(found.index), dtype=object)
 
 
 def _readable(values: pa.ChunkedArray, column: Column, missing: tuple[str, ...]) -> NDArray[np.bool_]:

@@ -49,7 +49,8 @@ CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
     "cli_given.py": {"cells_of: read_raw": GIVEN},
-    "conversion.py": {"convert: raw": RULES, "salvaged: raw": INSIDE},
+    "conversion.py": {"convert: raw": RULES}
+    | dict.fromkeys(("salvaged: raw", "_read_in_part: raw", "_with: raw", "_respelled: raw"), INSIDE),
     "drafting/candidates.py": {"Candidate.take: raw": DRAFTED},
     "drafting/draft.py": {"_reading: raw": DRAFTED, "_Telling.take: raw": DRAFTED},
     "drafting/orders.py": {"orders_of: raw": DRAFTED},

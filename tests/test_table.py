@@ -399,3 +399,30 @@ def test_a_foreign_moment_with_an_offset_is_read_by_the_column_s_format() -> Non
     table, unread = read_foreign(frame, schema)
     assert unread["at"].tolist() == [False, True, False]
     assert table.private["at"].isna().tolist() == [False, True, False]
+
+
+SPELLED = Schema(
+    (
+        Column("day", "datetime", format="%d.%m.%Y", nullable=None),
+        Column("at", "datetime", format="%Y-%m-%dT%H:%M", timezone="Europe/Paris", nullable=None),
+        Column("ward", "categorical", categories=("1", "2", "01", "x"), nullable=None),
+    )
+)
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+@pytest.mark.filterwarnings("ignore:.*cannot be read as:UserWarning")
+def test_the_same_values_in_another_spelling_are_read_in_a_foreign_table(tmp_path: Path, chunk: int) -> None:
+    path = tmp_path / "rows.csv"
+    rows = {
+        "day": ["2024-01-31 00:00:00", "31.01.2024", "2024-01-31T10:30:00", "2024-02-31", ""],
+        "at": ["2024-01-31 10:30:00", "2024-01-31T09:30:00+00:00", "2024-01-31T09:30Z", "2024-01-31T10:30:05", "x"],
+        "ward": ["2.0", "2", "1.0", "3.0", "x"],  # 1 and 01 are two wards, and 1.0 is neither
+    }
+    pd.DataFrame(rows).to_csv(path, index=False)
+    table, unread = read_foreign(path, SPELLED, chunk=chunk)
+    assert unread["day"].tolist() == [False, False, True, True, False]
+    assert unread["at"].tolist() == [False, False, False, True, True]
+    assert table.private["day"].dropna().astype(str).tolist() == ["2024-01-31"] * 2
+    assert table.private["at"].dropna().astype(str).unique().tolist() == ["2024-01-31 10:30:00+01:00"]
+    assert table.private["ward"].astype(str).tolist() == ["2", "2", "1.0", "3.0", "x"]
