@@ -86,11 +86,11 @@ def audit(  # noqa: PLR0917  (a command's options are its arguments)
         on_check=say_check,
     )
     say_verdicts(judged.verdicts)
-    say_left_out(judged.verdicts)
+    say_left_out(judged.left_out)
     if said := unjudged(judged.report.to_dict()["checks"]):
         people.print(f"[yellow]{said}[/]")
     people.print(f"Inside report: [bold]{escape(str(output / 'report.html'))}[/] (do not publish it)")
-    left = [verdict.name for verdict in judged.verdicts if verdict.left_out]
+    left = list(judged.left_out)
     answer(as_json, passed=judged.passed, report=str(output), checks=statuses(judged.verdicts), left_out=left)
     if not judged.passed:
         raise typer.Exit(3)

@@ -56,9 +56,9 @@ def say_verdicts(verdicts: Any) -> None:
     people.print(grid)
 
 
-def say_left_out(verdicts: Any) -> None:
-    """Name the checks that a budget of time left no room for."""
-    if left := [verdict.name for verdict in verdicts if verdict.left_out]:
+def say_left_out(left: Any) -> None:
+    """Name what a budget of time left no room for."""
+    if left:
         people.print(f"[yellow]Left out of the time budget[/]: {escape(', '.join(left))}. Nothing was shown of these.")
 
 

@@ -6,9 +6,11 @@ but words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.release import Release, check_folder, check_release_folder, release
 from tabsynth.report import Report, build_report, canaries, measure_curves
+from tabsynth.report.curves import out_of_time
 from tabsynth.sources import file_name
 from tabsynth.synthesizers.base import Progress, Synthesizer, silent
 from tabsynth.synthesizers.model import Model
@@ -39,6 +42,7 @@ class Audit:
 
     verdicts: tuple[Verdict, ...]
     report: Report
+    left_out: tuple[str, ...] = ()  # what a budget of time had no room for: checks, then curves, by name
 
     @property
     def passed(self) -> bool:
@@ -169,7 +173,7 @@ def audit_tables(
     errors. Without a holdout no privacy metric can be measured, and checks that ask for one fail. `canary` is the
     folder of a canary audit: the rows do not pass when it found more than is claimed. `shadows` fits the synthesizer
     anew, without a charge, and adds attacks that know what one row does. A `budget` is seconds: the checks that fit are
-    made, and no curve is drawn (`policy.evaluate`).
+    made (`policy.evaluate`), then the curves that fit what is left of it.
     """
     path = check_folder(folder)
     require_apart(train, holdout)
@@ -184,13 +188,23 @@ def audit_tables(
     rows = foreign.private
     retrain = None if shadows is None else shadows.retrainer(known, len(rows))
     evidence = Evidence(known, real, held, rows, retrain, drafted=schema is None, unread=unread)
-    rng = np.random.default_rng(seed)
+    rng, start = np.random.default_rng(seed), perf_counter()
     verdicts = evaluate(evidence, checks, rng, on_check, budget=budget)
-    curves = measure_curves(evidence, checks, rng, progress=on_check) if budget is None else None
+    made = [check for check, verdict in zip(checks, verdicts, strict=True) if not verdict.left_out]
+    left = math.inf if budget is None else budget - (perf_counter() - start)
+    curves = measure_curves(evidence, made, rng, progress=on_check, seconds=left)
     title = file_name(synthetic) or "Synthetic table"
     report = build_report(verdicts, evidence, title=title, canary=audited, curves=curves)
     report.write(path)
-    return Audit(verdicts, report)
+    return Audit(verdicts, report, _left_out(verdicts, curves, budget))
+
+
+def _left_out(verdicts: Sequence[Verdict], curves: Mapping[str, Any], budget: float | None) -> tuple[str, ...]:
+    """Name what a budget of time had no room for."""
+    measured = [verdict for verdict in verdicts if verdict.estimate is not None]
+    alone = budget is not None and bool(measured) and all(verdict.baseline is None for verdict in measured)
+    names = [verdict.name for verdict in verdicts if verdict.left_out]
+    return (*names, *(["baselines"] if alone else []), *out_of_time(curves))
 
 
 def require_apart(train: Source, holdout: Source | None) -> None:

@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import pytest
@@ -75,6 +76,18 @@ def test_a_budget_leaves_out_what_does_not_fit_and_names_it(folder, capsys):
     assert "Left out of the time budget" in told.err
     audit(folder, "whole", "--budget", "10m", policy="slow")
     assert json.loads(capsys.readouterr().out)["left_out"] == []
+    tried = json.loads((folder / "whole" / "report.json").read_text())["mixing"]
+    assert tried["why_not"] == "The holdout needs at least 10 rows of each of two target classes."
+
+
+def test_a_budget_of_which_nothing_is_left_draws_no_curve_and_says_so(folder, capsys, monkeypatch):
+    monkeypatch.setattr("tabsynth.report.curves.mixing_curve", lambda *_, **__: time.sleep(60))
+    assert audit(folder, "undrawn", "--budget", "10s", policy="slow") in {0, 3}
+    told = capsys.readouterr()
+    assert json.loads(told.out)["left_out"][-1] == "mixing_curve"
+    assert "mixing_curve. Nothing was shown of these." in " ".join(told.err.split())
+    drawn = json.loads((folder / "undrawn" / "report.json").read_text())["mixing"]
+    assert drawn["why_not"] == "it did not fit the time that was given"
 
 
 def test_a_time_may_have_any_unit():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ from tabsynth.metrics.membership import (
     MembershipTPR,
     panel,
 )
-from tabsynth.metrics.mixing import MixingPoint, mixing_curve
+from tabsynth.metrics.mixing import mixing_curve
 from tabsynth.metrics.roc import roc
 from tabsynth.policy import Check
+from tabsynth.policy.clock import OutOfTime, timed
 from tabsynth.privacy.ledger import Ledger
 
 FPRS = tuple(float(fpr) for fpr in np.round(np.logspace(-4, 0, 49), 8))  # twelve to a decade
@@ -29,6 +32,11 @@ ALLOWED_EVERY = 4  # each of the budget's points takes a tenth of a second, and 
 LEVEL = 0.95  # of each interval alone
 Membership = MembershipAUC | MembershipTPR | MembershipAdvantage
 NOT_DRAWN = "it was not asked for"
+OUT_OF_TIME = "it did not fit the time that was given"
+PARTS = {
+    "roc_curves": "attacks",
+    "mixing_curve": "mixing",
+}  # what each part is called while it is made, and in a report
 
 
 def not_measured(why: str = NOT_DRAWN) -> dict[str, Any]:
@@ -45,60 +53,88 @@ def measure_curves(
     rng: np.random.Generator,
     ledger: Ledger | None = None,
     progress: Callable[[str], None] | None = None,
+    *,
+    seconds: float = math.inf,
 ) -> dict[str, Any]:
     """Return the ROC curves of a policy's attacks on membership and, where it asks for utility, the mixing curve.
 
-    Attacks that the checks made on this evidence are not made again: scores are kept with it. Under the budget of a
-    `ledger` the most that any attack could reach stands beside them. What cannot be measured is missing with its
-    reason; `progress` is called with the name of either part before it starts.
+    The attacks are on random rows and on the most exposed tenth. Those that the checks made on this evidence are not
+    made again: scores are kept with it. Under the budget of a `ledger` the most that any attack could reach stands
+    beside them. What cannot be measured, or not within `seconds`, is missing with its reason; `progress` is called with
+    the name of either part before it starts.
     """
     attacking, mixing = rng.spawn(2)
-    told = progress or (lambda _: None)
+    told, start = progress or (lambda _: None), perf_counter()
     found = not_measured()
+
+    def left() -> float:
+        return seconds - (perf_counter() - start)
+
     if any(isinstance(check.metric, Membership) for check in policy):
         told("roc_curves")
-        found["attacks"] = _attacks(evidence, policy, attacking, ledger)
+        found["attacks"] = _attacks(evidence, policy, attacking, ledger, left)
     else:
-        found["attacks"]["why_not"] = "no check of membership was asked for"
+        found["attacks"]["why_not"] = "no check of membership was made"
     if any(check.metric.tier == "utility" for check in policy):
         told("mixing_curve")
-        found["mixing"] = _kept(found["mixing"], lambda: _mixing(mixing_curve(evidence, mixing, level=LEVEL)))
+        made = partial(_mixing, evidence, mixing)
+        found["mixing"] = _kept(found["mixing"], made, left())
     else:
-        found["mixing"]["why_not"] = "no check of utility was asked for"
+        found["mixing"]["why_not"] = "no check of utility was made"
     return found
 
 
-def _kept(empty: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def out_of_time(curves: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the parts that did not fit their time, or not whole."""
+    return tuple(name for name, part in PARTS.items() if curves[part]["why_not"] == OUT_OF_TIME)
+
+
+def _kept(empty: Mapping[str, Any], measure: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
     """Return what is measured, or why it could not be: a picture that fails must not take the verdicts with it."""
-    try:
-        return {"why_not": "", **measure()}
-    except TabsynthError as error:
-        return {**empty, "why_not": str(error)}
-    except Exception as error:  # the message of any other may quote a row
-        return {**empty, "why_not": f"the measurement crashed ({type(error).__name__})"}
+    found = timed(measure, seconds, "") if seconds > 0 else OutOfTime()
+    if isinstance(found, dict):
+        return {"why_not": "", **found}
+    if isinstance(found, OutOfTime):
+        return {**empty, "why_not": OUT_OF_TIME}
+    if isinstance(found, TabsynthError):
+        return {**empty, "why_not": str(found)}
+    return {**empty, "why_not": f"the measurement crashed ({type(found).__name__})"}  # a message may quote a row
 
 
 def _attacks(
-    evidence: Evidence, policy: Sequence[Check], rng: np.random.Generator, ledger: Ledger | None
+    evidence: Evidence,
+    policy: Sequence[Check],
+    rng: np.random.Generator,
+    ledger: Ledger | None,
+    left: Callable[[], float],
 ) -> dict[str, Any]:
-    """Return a panel of attacks on random rows and one on the most exposed tenth, where checks ask for either."""
+    """Return a panel of attacks on random rows and one on the most exposed tenth, by the attacks that checks ask for.
+
+    Where no check asks about either, it is shown by the attacks on the other.
+    """
     metrics = [check.metric for check in policy if isinstance(check.metric, Membership)]
     found: dict[str, Any] = {"why_not": "", "groups": []}
     for exposed in (False, True):
-        if asked := [metric for metric in metrics if metric.exposed is exposed]:
-            budget = ledger if ledger is not None and ledger.private and not exposed else None
-            one = _kept({}, partial(_group, evidence, asked, rng, budget))
-            found["why_not"] = found["why_not"] or one.pop("why_not")
-            found["groups"] += [one] if one else []
+        asked = [metric for metric in metrics if metric.exposed is exposed] or metrics
+        budget = ledger if ledger is not None and ledger.private and not exposed else None
+        one = _kept({}, partial(_group, evidence, asked, rng, budget, exposed=exposed), left())
+        why_not = one.pop("why_not")
+        found["why_not"] = found["why_not"] or why_not
+        found["groups"] += [one] if one else []
     return found
 
 
 def _group(
-    evidence: Evidence, asked: Sequence[Membership], rng: np.random.Generator, ledger: Ledger | None
+    evidence: Evidence,
+    asked: Sequence[Membership],
+    rng: np.random.Generator,
+    ledger: Ledger | None,
+    *,
+    exposed: bool,
 ) -> dict[str, Any]:
     """Return every attack that one of the metrics makes, on as many rows as any of them asks for."""
     attacks = list(dict.fromkeys(name for metric in asked for name in metric.attacks))
-    queries, exposed = max(metric.queries for metric in asked), asked[0].exposed
+    queries = max(metric.queries for metric in asked)
     drawn = panel(evidence, rng, attacks=attacks, exposed=exposed, queries=queries, level=LEVEL)
     return {
         "exposed": exposed,
@@ -142,8 +178,9 @@ def _allowed(ledger: Ledger) -> list[list[float]]:
     return [[fpr, round(ledger.tpr_at_fpr(fpr), 6)] for fpr in FPRS[::ALLOWED_EVERY]]
 
 
-def _mixing(points: Sequence[MixingPoint]) -> dict[str, Any]:
+def _mixing(evidence: Evidence, rng: np.random.Generator) -> dict[str, Any]:
     """Return the mixing curve with the names of its scores, of all rows and of the rarest class."""
+    points = mixing_curve(evidence, rng, level=LEVEL)
     rare = points[0].rare
     names = {"score": points[0].overall.note, "rare_score": "" if rare is None else rare.note}
     return {**names, "points": [point.to_dict() for point in points]}

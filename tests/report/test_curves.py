@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from functools import partial
 
 import jsonschema
@@ -22,7 +23,7 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.release import read_release
 from tabsynth.report import build_report, json_schema, measure_curves
 from tabsynth.report.contents import SAMPLE_ROWS
-from tabsynth.report.curves import FPRS, rates_at
+from tabsynth.report.curves import FPRS, OUT_OF_TIME, out_of_time, rates_at
 from tabsynth.report.distributions import cycles
 from tabsynth.report.graphs import mixing_picture, roc_picture
 from tabsynth.schema import Column, Schema
@@ -119,7 +120,7 @@ def test_an_attack_that_a_check_made_is_not_made_again(monkeypatch):
     made = []
     monkeypatch.setattr("tabsynth.metrics.membership.attack", lambda *a: made.append(a[1]) or attack(*a))
     evidence = Evidence(SCHEMA, people(0), people(1), people(2))
-    asked = [check for check in POLICY if check.metric.name.startswith("membership")]
+    asked = [check for check in POLICY if check.metric.name.startswith("membership")] + [*EXPOSED]
     evaluate(evidence, asked, np.random.default_rng(0), beside=False)
     before = list(made)
     assert before
@@ -127,7 +128,29 @@ def test_an_attack_that_a_check_made_is_not_made_again(monkeypatch):
     assert len(found["groups"][0]["curves"]) == 4
     assert made == before
     measure_curves(Evidence(SCHEMA, people(0), people(1), people(3)), asked, np.random.default_rng(1))
-    assert len(made) == 2 * len(before)  # of evidence that nobody asked, they are
+    assert len(made) > len(before)  # of evidence that nobody asked, they are
+
+
+def test_the_most_exposed_rows_are_attacked_where_no_check_asks_for_them(fresh):
+    whole = Evidence(SCHEMA, people(0), people(1), people(2))
+    groups = measure_curves(whole, POLICY, np.random.default_rng(0))["attacks"]["groups"]
+    assert [group["exposed"] for group in groups] == [False, True]
+    names = [[curve["name"] for curve in group["curves"]] for group in groups]
+    assert names[0] == names[1]
+
+
+def test_what_does_not_fit_the_time_is_not_drawn_and_says_so(fresh, monkeypatch):
+    evidence = fresh[0]
+    nothing = measure_curves(evidence, POLICY, np.random.default_rng(0), seconds=0.0)
+    assert {part["why_not"] for part in nothing.values()} == {OUT_OF_TIME}
+    assert out_of_time(nothing) == ("roc_curves", "mixing_curve")
+    assert out_of_time(fresh[1]) == ()
+    monkeypatch.setattr("tabsynth.report.curves.mixing_curve", lambda *_, **__: time.sleep(30))
+    some = measure_curves(evidence, POLICY, np.random.default_rng(0), seconds=5.0)
+    assert out_of_time(some) == ("mixing_curve",)
+    assert (
+        "Not drawn. It did not fit the time that was given." in Page(build_report((), evidence, curves=some).html).text
+    )
 
 
 def test_the_budget_s_curve_stands_above_guessing(fresh, ledger):
@@ -136,9 +159,9 @@ def test_the_budget_s_curve_stands_above_guessing(fresh, ledger):
     assert all(rate >= fpr for fpr, rate in group["allowed"])
     assert exposed["allowed"] == []  # which rows are exposed is not what a budget speaks of
     nothing = measured(people(2), MATCH)[1]
-    assert nothing["attacks"] == {"groups": [], "why_not": "no check of membership was asked for"}
+    assert nothing["attacks"] == {"groups": [], "why_not": "no check of membership was made"}
     assert nothing["mixing"] == {"score": "", "rare_score": "", "points": []} | {
-        "why_not": "no check of utility was asked for"
+        "why_not": "no check of utility was made"
     }
 
 
