@@ -113,7 +113,7 @@ class MembershipTPR:
         """Measure; NotMeasured as for the AUC, and below 20 / fpr holdout rows for an fpr under 1%."""
         needed = fewest_at(self.fpr)
         if self.fpr < 0.01 and min(len(evidence.unseen()) // (EXPOSED if self.exposed else 1), self.queries) < needed:
-            raise NotMeasured(f"A false positive rate of {self.fpr:g} needs {needed} holdout rows (and queries).")
+            raise NotMeasured(unmeasurable(self.fpr))
         attacks, note = membership(evidence, self.queries, rng, self.attacks, self.exposed)
         level = 1 - (1 - self.level) / len(attacks)
         return strongest({name: tpr_at(self.fpr, *scores, level, rng) for name, scores in attacks.items()}, note)
@@ -288,6 +288,17 @@ def fewest_at(fpr: float) -> int:
     (30, 20000)
     """
     return FEWEST if fpr >= 0.01 else int(np.ceil(20 / fpr))
+
+
+def unmeasurable(fpr: float) -> str:
+    """Say why the true positive rate at a false positive rate is not known.
+
+    >>> unmeasurable(0.001)
+    'The true positive rate at 0.001 is not measurable: it needs 20,000 holdout rows (and queries).'
+    """
+    return (
+        f"The true positive rate at {fpr:g} is not measurable: it needs {fewest_at(fpr):,} holdout rows (and queries)."
+    )
 
 
 def _check_settings(metric: Any) -> None:

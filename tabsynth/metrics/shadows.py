@@ -23,7 +23,7 @@ from tabsynth.errors import InputError
 from tabsynth.metrics.coding import Floats
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, check_level
 from tabsynth.metrics.evidence import Evidence, Retrain, Tier
-from tabsynth.metrics.membership import Allowance, Attacked, area, attacked, best_advantage, fewest_at
+from tabsynth.metrics.membership import Allowance, Attacked, area, attacked, best_advantage, fewest_at, unmeasurable
 from tabsynth.metrics.neighbours import nearest, place
 from tabsynth.metrics.roc import Scores, advantage, strongest, tpr_at
 from tabsynth.metrics.sides import FEWEST, sides
@@ -103,7 +103,7 @@ class ShadowTPR(_Shadows):
         """Measure; NotMeasured as the AUC, and below the number of holdout rows that the rate takes."""
         needed = fewest_at(self.fpr)
         if self.fpr < 0.01 and evidence.retrain is not None and min(len(evidence.unseen()), self.queries) < needed:
-            raise NotMeasured(f"A false positive rate of {self.fpr:g} needs {needed} holdout rows (and queries).")
+            raise NotMeasured(unmeasurable(self.fpr))
         found, level, note = self._scores(evidence, rng)
         return strongest({name: tpr_at(self.fpr, *scores, level, rng) for name, scores in found.items()}, note)
 

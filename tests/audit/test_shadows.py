@@ -75,7 +75,7 @@ def test_every_row_is_in_half_of_the_shadows_members_and_others_alike(memorizer)
 
 
 def test_a_rate_of_one_in_a_thousand_is_not_measurable_with_few_rows(memorizer):
-    with pytest.raises(NotMeasured, match="needs 20000 holdout rows"):
+    with pytest.raises(NotMeasured, match="not measurable: it needs 20,000 holdout rows"):
         ShadowTPR(4, fpr=0.001)(memorizer, np.random.default_rng(0))
     found = shadow_panel(memorizer, np.random.default_rng(0), shadows=4, queries=500)
     assert [attack.tpr[0.001] for attack in found] == [None] * 4

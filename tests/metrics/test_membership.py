@@ -89,7 +89,7 @@ def test_the_exposed_are_the_loneliest_and_a_copy_of_them_is_found_there(draw):
 def test_the_exposed_of_a_small_table_are_too_few(draw, rng):
     with pytest.raises(NotMeasured, match="most exposed tenth"):
         MembershipAUC(exposed=True)(draw(400, 200, 400), rng)
-    with pytest.raises(NotMeasured, match="needs 20000 holdout rows"):
+    with pytest.raises(NotMeasured, match="not measurable: it needs 20,000 holdout rows"):
         MembershipTPR(fpr=0.001, exposed=True)(draw(400, 200, 400), rng)
 
 

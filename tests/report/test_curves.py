@@ -199,7 +199,8 @@ def test_the_pages_say_what_they_lack_and_why(fresh, monkeypatch):
         "Random rows: 300 training rows, 600 holdout rows",
         "The most exposed tenth",
         "of the rarest class",
-        "too few rows",
+        "not measurable",
+        "A rate at 0.1% is not measurable with fewer than 20,000 of them.",
     ):
         assert said in text
     broken = json.loads(whole.to_json())
