@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
-from tabsynth.errors import InputError
+from tabsynth.errors import InputError, TabsynthError
 
 SYNTHESIZERS = "tabsynth.synthesizers"
 METRICS = "tabsynth.metrics"
@@ -31,17 +31,31 @@ def names(group: str) -> tuple[str, ...]:
 
 
 def load(group: str, name: str) -> Any:
-    """Import the plug-in called `name`; raise InputError naming what is installed when there is none."""
+    """Import the plug-in called `name`; raise InputError when it cannot be, or naming what is installed."""
     bridge, colon, foreign = name.partition(":")
     if colon and group == SYNTHESIZERS and bridge in names(BRIDGES):
         return _point(BRIDGES, bridge)(foreign)
     if name not in names(group):
-        kind = group.removeprefix("tabsynth.").removesuffix("s").replace("policie", "policy")
         bridged = tuple(f"{each}:NAME" for each in names(BRIDGES)) if group == SYNTHESIZERS else ()
-        raise InputError(f"No {kind} {name!r}. Installed: {', '.join(names(group) + bridged) or 'none'}.")
+        raise InputError(f"No {_kind(group)} {name!r}. Installed: {', '.join(names(group) + bridged) or 'none'}.")
     return _point(group, name)
 
 
 def _point(group: str, name: str) -> Any:
-    """Import one entry point."""
-    return next(iter(entry_points(group=group, name=name))).load()
+    """Import one entry point; raise InputError naming it when its package fails, in whatever way."""
+    try:
+        return next(iter(entry_points(group=group, name=name))).load()
+    except TabsynthError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"The {_kind(group)} {name!r} cannot be imported ({said}).") from error
+
+
+def _kind(group: str) -> str:
+    """Return what one of a group is called.
+
+    >>> _kind(POLICIES)
+    'policy'
+    """
+    return group.removeprefix("tabsynth.").removesuffix("s").replace("policie", "policy")

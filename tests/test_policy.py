@@ -1,5 +1,6 @@
 import re
 from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import ClassVar
 
 import numpy as np
@@ -211,6 +212,27 @@ def test_a_wrong_policy_file_is_named_with_its_rule(text, message, tmp_path):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=f"(?s){re.escape(str(path))}: .*{message}"):
         read_policy(path)
+
+
+@dataclass(frozen=True)
+class Unmade(Fake):
+    def __post_init__(self):
+        raise RuntimeError("patient 4711")
+
+
+@pytest.mark.parametrize(
+    ("points_at", "message"),
+    [
+        ("no_such_package:Metric", r"The metric 'ghost' cannot be imported \(ModuleNotFoundError: No module"),
+        ("tabsynth.policy:Ghost", r"The metric 'ghost' cannot be imported \(AttributeError: .*'Ghost'\)"),
+        (f"{__name__}:Unmade", r"check 'ghost': the metric could not be made \(RuntimeError\)\.$"),
+    ],
+)
+def test_a_metric_that_cannot_be_had_is_named_with_the_reason(points_at, message, monkeypatch):
+    ghost = EntryPoint("ghost", points_at, registry.METRICS)
+    monkeypatch.setattr(registry, "entry_points", lambda group, **_: EntryPoints([ghost]))
+    with pytest.raises(InputError, match=f"^here: {message}"):
+        parse_policy("checks: [{metric: ghost, at_most: 1}]", "here")
 
 
 def test_what_no_threshold_is_counted_from_may_be_left_unmeasured(fresh):

@@ -102,6 +102,8 @@ def _parse_check(entry: Any, level: float, limit: float) -> Check:
         raise InputError(f"check {name!r}: {error}") from None
     except (TypeError, ValueError):
         raise InputError(f"check {name!r}: a setting has a value of the wrong kind.") from None
+    except Exception as error:  # a plug-in may raise anything
+        raise InputError(f"check {name!r}: the metric could not be made ({type(error).__name__}).") from error
     return Check(metric, **rules)
 
 

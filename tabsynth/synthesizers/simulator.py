@@ -74,10 +74,7 @@ class Simulation:
     def _loaded(self) -> Callable[..., Any]:
         """Import the function, once."""
         if not self._function:
-            try:
-                found = registry.load(SIMULATORS, self.name)
-            except (ImportError, AttributeError) as error:
-                raise InputError(f"The simulator {self.name!r} cannot be imported: {error}") from error
+            found = registry.load(SIMULATORS, self.name)
             if not callable(found):
                 raise InputError(f"The simulator {self.name!r} is a {type(found).__name__}, not a function.")
             self._function.append(found)
