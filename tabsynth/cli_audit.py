@@ -60,7 +60,10 @@ def audit(  # noqa: PLR0917  (a command's options are its arguments)
 ) -> None:
     """Judge any synthetic table and write the inside report; exit code 3 when a check fails."""
     require_readable(train, holdout, synthetic, schema=schema, delimiter=delimiter)  # before imports that take seconds
+    from tabsynth.gate import load_policy
+    from tabsynth.progress import check_bar
     from tabsynth.release import check_folder
+    from tabsynth.report.curves import CURVES
     from tabsynth.report.words import unjudged
     from tabsynth.walk import audit_tables
 
@@ -70,21 +73,23 @@ def audit(  # noqa: PLR0917  (a command's options are its arguments)
     record_use("audit", train, ledger)
     if holdout is not None:
         record_use("audit", holdout)
-    judged = audit_tables(
-        train,
-        holdout,
-        synthetic,
-        output,
-        schema=schema,
-        target=target,
-        delimiter=delimiter,
-        policy=policy,
-        canary=canary,
-        shadows=shadowed,
-        budget=timed,
-        seed=seed,
-        on_check=say_check,
-    )
+    several = len(load_policy(policy)) + (0 if shadowed is None else len(shadowed.checks())) + len(CURVES)
+    with check_bar(several, say_check) as starts:
+        judged = audit_tables(
+            train,
+            holdout,
+            synthetic,
+            output,
+            schema=schema,
+            target=target,
+            delimiter=delimiter,
+            policy=policy,
+            canary=canary,
+            shadows=shadowed,
+            budget=timed,
+            seed=seed,
+            on_check=starts,
+        )
     say_verdicts(judged.verdicts)
     say_left_out(judged.left_out)
     if said := unjudged(judged.report.to_dict()["checks"]):

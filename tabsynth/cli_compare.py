@@ -65,6 +65,8 @@ def compare(  # noqa: PLR0917  (a command's options are its arguments)
 ) -> None:
     """Judge several synthetic tables, fitted here or brought along, by one policy, in one inside report."""
     from tabsynth.comparing import compare_tables
+    from tabsynth.gate import load_policy
+    from tabsynth.progress import check_bar
     from tabsynth.release import check_folder
 
     path = check_folder(output)
@@ -85,19 +87,20 @@ def compare(  # noqa: PLR0917  (a command's options are its arguments)
         record_use("compare", train, ledger)
     if holdout is not None:
         record_use("compare", holdout)
-    found = compare_tables(
-        dict(zip(names, synthetic or [], strict=True)),
-        train,
-        holdout,
-        contest=contest,
-        title=path.name,
-        schema=schema,
-        target=target,
-        delimiter=delimiter,
-        policy=policy,
-        seed=seed,
-        on_check=lambda table, check: say_check(f"{check} of {table}"),
-    )
+    with check_bar(len(load_policy(policy)) * (len(names) + len(model or [])), say_check) as starts:
+        found = compare_tables(
+            dict(zip(names, synthetic or [], strict=True)),
+            train,
+            holdout,
+            contest=contest,
+            title=path.name,
+            schema=schema,
+            target=target,
+            delimiter=delimiter,
+            policy=policy,
+            seed=seed,
+            on_check=lambda table, check: starts(f"{check} of {table}"),
+        )
     found.write(path)
     _say(found)
     people.print(f"[yellow]{WARNING}[/] Report: [bold]{escape(str(path / 'comparison.html'))}[/] (do not publish it)")

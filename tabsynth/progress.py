@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 
@@ -35,6 +36,25 @@ def progress_bar(title: str, *, show: bool | None = None) -> Iterator[Report]:
             bar.update(task, completed=done, total=total, figures=shown)
 
         yield report
+
+
+@contextmanager
+def check_bar(checks: int, line: Callable[[str], None], *, show: bool | None = None) -> Iterator[Callable[[str], None]]:
+    """Show which of some checks runs while the block does: on a bar where somebody can see it, else by `line`.
+
+    Yields what takes the name of a check that starts.
+    """
+    if not (someone_looks() if show is None else show):
+        yield line
+        return
+    columns = (TextColumn("checking [bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=checks, completed=-1, visible=False)  # until one starts: tables are read first
+
+        def starts(name: str) -> None:
+            bar.update(task, description=escape(name), advance=1, visible=True)
+
+        yield starts
 
 
 def someone_looks() -> bool:

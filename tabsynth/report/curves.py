@@ -33,7 +33,7 @@ LEVEL = 0.95  # of each interval alone
 Membership = MembershipAUC | MembershipTPR | MembershipAdvantage
 NOT_DRAWN = "it was not asked for"
 OUT_OF_TIME = "it did not fit the time that was given"
-PARTS = {
+CURVES = {
     "roc_curves": "attacks",
     "mixing_curve": "mixing",
 }  # what each part is called while it is made, and in a report
@@ -86,7 +86,7 @@ def measure_curves(
 
 def out_of_time(curves: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the parts that did not fit their time, or not whole."""
-    return tuple(name for name, part in PARTS.items() if curves[part]["why_not"] == OUT_OF_TIME)
+    return tuple(name for name, part in CURVES.items() if curves[part]["why_not"] == OUT_OF_TIME)
 
 
 def _kept(empty: Mapping[str, Any], measure: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
