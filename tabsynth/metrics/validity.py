@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import ClassVar
 
@@ -51,8 +51,10 @@ class OutOfDomain(_ShareOfRows):
     """Share of synthetic rows with a value outside its column's domain.
 
     The declared categories and bounds, and a missing value where none may be missing; of a fact that is not declared,
-    what the training rows hold, or nothing when `declared` asks for declared facts alone: that a sample goes beyond
-    the training rows is no fault. Exact (Clopper-Pearson) interval, as for the two shares below.
+    what the training rows hold. That a sample goes beyond the training rows is no fault, so with `declared` such a fact
+    is judged by what no real row comes near: a category that neither real table has, where the holdout has none that
+    the training rows lack, and a number further outside of theirs than all of them lie apart. Exact (Clopper-Pearson)
+    interval, as for the two shares below.
     """
 
     declared: bool = False
@@ -65,20 +67,12 @@ class OutOfDomain(_ShareOfRows):
             raise InputError(f"declared must be true or false; got {self.declared!r}.")
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
-        """Measure; NotApplicable when declared facts alone are asked for and there are none."""
-        judged = [column for column in evidence.columns if not self.declared or _declared(column)]
-        if self.declared and evidence.drafted:
-            judged = []
-        if not judged and not evidence.unread:
+        """Measure; NotApplicable when declared facts are asked for, and nothing tells of any other domain either."""
+        find = _impossible if self.declared else _outside_of_training
+        found = {column.name: find(evidence, column) for column in evidence.columns}
+        outside = {f"column {name!r}": rows for name, rows in found.items() if rows is not None}
+        if not outside and not evidence.unread:
             raise NotApplicable("No domain is declared.")
-        outside = {
-            f"column {column.name!r}": _outside(
-                evidence.rows[column.name],
-                evidence.rows[column.name] if self.declared else evidence.train[column.name],
-                column,
-            )
-            for column in judged
-        }
         for name, rows in evidence.unread.items():
             own = f"column {name!r}, of which {int(rows.sum())} values are none of its kind"
             outside[own] = rows | outside.pop(f"column {name!r}", False)
@@ -181,9 +175,38 @@ def duplicated(prints: NDArray[np.uint64]) -> tuple[float, Floats]:
     return share, np.where(size == 1, 0.0, np.where(size == 2, 2.0, 1.0)) - share
 
 
-def _declared(column: Column) -> bool:
-    """Say whether any fact of a column's domain is declared."""
-    return column.nullable is not None or column.bounds is not None or column.categories is not None
+def _outside_of_training(evidence: Evidence, column: Column) -> Mask:
+    """Return which values lie outside a column's domain, undeclared facts being those of the training rows."""
+    return _outside(evidence.rows[column.name], evidence.train[column.name], column)
+
+
+def _impossible(evidence: Evidence, column: Column) -> Mask | None:
+    """Return which values break a declared fact, or lie where no real row comes near; None where nothing is known."""
+    rows = evidence.rows[column.name]
+    if evidence.drafted:  # its facts were read from the training rows
+        column = replace(column, nullable=None, bounds=None, categories=None)
+    declared = column.nullable is not None or column.bounds is not None or column.categories is not None
+    found = [_outside(rows, rows, column)] if declared else []
+    if column.bounds is None and column.categories is None and (far := _far(evidence, column)) is not None:
+        found.append(far)
+    return np.logical_or.reduce(found) if found else None
+
+
+def _far(evidence: Evidence, column: Column) -> Mask | None:
+    """Return which values of an undeclared domain no real row comes near; None where real rows do not tell."""
+    rows, train = evidence.rows[column.name], evidence.train[column.name]
+    if column.numeric:
+        real = [to_axis(train, column), to_axis(evidence.reference[column.name], column)]
+        low = min(np.nanmin(part, initial=np.inf) for part in real)
+        high = max(np.nanmax(part, initial=-np.inf) for part in real)
+        values, width = to_axis(rows, column), high - low
+        return np.asarray((values < low - width) | (values > high + width)) if width >= 0 else None
+    if column.kind != "categorical" or evidence.holdout is None:
+        return None
+    known = train.dropna().unique()
+    if not evidence.holdout[column.name].dropna().isin(known).all():
+        return None  # values go on beyond those that were seen
+    return np.asarray(rows.notna() & ~rows.isin(known), dtype=np.bool_)
 
 
 def _outside(series: pd.Series, train: pd.Series, column: Column) -> Mask:

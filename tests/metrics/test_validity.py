@@ -126,6 +126,28 @@ def test_values_that_are_none_of_their_kind_are_out_of_every_domain(declared, rn
     assert "column 'x', of which 1 values are none of its kind" in found.note
 
 
+def test_what_no_real_row_comes_near_is_out_of_a_domain_that_nobody_declared(rng):
+    numbers = np.random.default_rng(0)
+
+    def drawn(rows):
+        return pd.DataFrame({"x": numbers.uniform(0, 10, rows), "c": numbers.choice(list("ab"), rows)})
+
+    train, holdout, rows = drawn(500), drawn(200), drawn(500)
+    schema = Schema((Column("x", "float", bounds=(0, 10)), Column("c", "categorical", categories=("a", "b"))))
+    metric = OutOfDomain(declared=True)
+
+    def share(rows, holdout=holdout, schema=schema, drafted=True):
+        return metric(Evidence(schema, train, holdout, rows, drafted=drafted), rng).value
+
+    assert share(rows) == share(rows.assign(x=rows["x"] + 5)) == 0
+    assert share(rows.assign(x=rows["x"] + 21)) == share(rows.assign(c="Atlantis")) == 1
+    undeclared = Schema((Column("x", "float", nullable=None), Column("c", "categorical", nullable=None)))
+    assert share(rows.assign(c=rows["c"].replace("b", "z")), schema=undeclared, drafted=False) > 0.4
+    others = holdout.assign(c=np.where(np.arange(200) == 0, "c", holdout["c"]))
+    assert share(rows.assign(c="Atlantis"), others) == 0  # categories go on beyond those that were seen
+    assert share(rows.assign(c="Atlantis"), None) == 0
+
+
 @pytest.mark.parametrize("wrong", [lambda: Duplicates(most=1), lambda: OutOfDomain(level=1.0)])
 def test_settings_are_checked(wrong):
     with pytest.raises(InputError):
