@@ -29,6 +29,7 @@ TSV_ENDINGS = (".tsv", ".tsv.gz")
 CSV_ENDINGS = (".csv", ".csv.gz", *TSV_ENDINGS, ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 CHUNK = 250_000  # rows that are held at once, about, while a table is read
+ROW_NAMES = "Unnamed: 0"
 _INDEX = re.compile(r"__index_level_\d+__")
 BLOCK = 2**24  # bytes of a CSV file that become one batch
 DELIMITERS = {",": ",", ";": ";", "\t": "\\t", "|": "|"}  # the usual ones, and how a command line has them
@@ -196,15 +197,21 @@ def _open_csv(path: Path, delimiter: str) -> Opened:
         raise TableError(f"{path}: the file is empty.")
     parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     with pa_csv.open_csv(path, parse_options=parse) as first:
-        names = tuple(first.schema.names)
-    convert = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+        own = first.schema.names
+    names = _with_row_names(own)
+    convert = pa_csv.ConvertOptions(column_types=dict.fromkeys(own, pa.string()), strings_can_be_null=False)
     blocks = pa_csv.ReadOptions(block_size=BLOCK)
 
     def start() -> Iterator[pa.RecordBatch]:
         with pa_csv.open_csv(path, read_options=blocks, parse_options=parse, convert_options=convert) as reader:
-            yield from reader
+            yield from (batch.rename_columns(list(names)) for batch in reader)
 
     return Opened(str(path), names, start)
+
+
+def _with_row_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a CSV file's columns; R and pandas write names of rows first, and pandas reads them so."""
+    return (ROW_NAMES, *names[1:]) if len(names) > 1 and not names[0] else tuple(names)
 
 
 @contextmanager
@@ -277,7 +284,8 @@ def _check_header(label: str, names: Sequence[str], delimiter: str) -> None:
             f"give --delimiter '{inside[0]}' (in Python, delimiter=); else rename the column."
         )
     counted = [[str(place + start) for place in range(len(names))] for start in (0, 1)]  # as pandas names columns
-    if all(map(NUMBER.fullmatch, names)) and (len(names) < 3 or list(names) not in counted):
+    numbers = all(NUMBER.fullmatch(name) for name in names if name != ROW_NAMES)
+    if numbers and (len(names) < 3 or list(names) not in counted):
         raise TableError(f"{label}: every name in its first line is a number; add a line with the columns' names.")
 
 

@@ -313,6 +313,16 @@ def test_row_numbers_are_identifiers_whatever_they_are_called() -> None:
     assert [column.roles for column in schema] == [("identifier",), (), ()]
 
 
+def test_names_of_rows_are_identifiers_though_rows_were_left_out(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"a": np.arange(9) % 2}).drop([3, 5])
+    rows.to_csv(tmp_path / "t.csv")
+    assert draft(tmp_path / "t.csv").schema["Unnamed: 0"].roles == ("identifier",)
+    for name, is_one in (("rownames", True), ("row_number", True), ("index", True), ("price index", False)):
+        assert (draft(rows.assign(**{name: rows.index * 2})).schema[name].roles == ("identifier",)) == is_one
+    pd.concat([rows, rows]).to_csv(tmp_path / "twice.csv")
+    assert draft(tmp_path / "twice.csv").schema["Unnamed: 0"].roles == ()
+
+
 def test_a_column_of_people_is_an_identifier_whatever_it_is_called() -> None:
     last = ("Berg", "Adler", "Quist", "Wu", "Ito", "Oz")
     names = [f"{first} {name}" for first in ("Anna", "Peter", "Mario", "Susan") for name in last]

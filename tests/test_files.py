@@ -142,6 +142,23 @@ def test_frames_with_names_that_repeat_or_are_missing() -> None:
         read_raw(pd.DataFrame([[1]], columns=[""]))
 
 
+def test_names_of_rows_are_called_what_pandas_calls_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b'"","a","b"\n"7","x",1.5\n"3","y",2\n')
+    raw = read_raw(tmp_path / "t.csv")
+    assert raw.columns.to_pydict() == {"Unnamed: 0": ["7", "3"], "a": ["x", "y"], "b": ["1.5", "2"]}
+    assert raw.columns.column_names == list(pd.read_csv(tmp_path / "t.csv"))
+
+
+def test_a_column_without_a_name_is_refused_where_it_holds_no_names_of_rows(tmp_path: Path) -> None:
+    for content, rule in ((b'""\n1\n', "column 1 has no name"), (b"a,\n1,2\n", "column 2 has no name")):
+        (tmp_path / "t.csv").write_bytes(content)
+        with pytest.raises(TableError, match=rule):
+            read_raw(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(b",1,2\n1,2,3\n")
+    with pytest.raises(TableError, match="every name in its first line is a number"):
+        read_raw(tmp_path / "t.csv")
+
+
 def test_columns_of_several_levels_are_refused() -> None:
     with pytest.raises(TableError, match="names of several levels"):
         read_raw(pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")])))

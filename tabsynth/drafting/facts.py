@@ -23,7 +23,9 @@ MOST_DISTINCT = 50  # numbers that are told apart to see how many there are
 WITH_COMMA = re.compile(r"[+-]?(\d{1,3}([.\s']\d{3})+|\d+),\d+|[+-]?\d{1,3}([,\s']\d{3})+(\.\d+)?")
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 FEWEST_NUMBERS, MOST = 20, 0.9  # different ones, and fewer are options; and their share
-IDENTIFIER_NAME = re.compile(r"(^|[^a-z])(id|ids|uuid|guid|ssn|iban)$|Id$|ID$")
+IDENTIFIER_NAME = re.compile(  # the last ones: what pandas and R call names of rows
+    r"(^|[^a-z])(id|ids|uuid|guid|ssn|iban)$|Id$|ID$|^Unnamed: \d+$|^row[._ ]?(names?|numbers?|no)$|^index$"
+)
 # numbers that are written where there is none, if they come more than once and lie far from all others
 STAND_INS = tuple(sign * (10.0**digits - 1) for digits in (2, 3, 4, 5, 6) for sign in (1, -1))
 FAR = 2.0  # times the span of all others
