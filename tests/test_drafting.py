@@ -45,6 +45,14 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
         ["1000000000000000.2", "3"],
         Column("a", "float", bounds=(3, 1e15 + 0.2), decimals=1),
     ),
+    "tenths in single precision": (
+        np.array([26.1, 0.3, 1234.7, 5], np.float32),
+        Column("a", "float", bounds=(0.3, 1234.7), decimals=1),
+    ),
+    "numbers that single precision does hold": (
+        np.float32(1) / np.arange(1, 40, dtype=np.float32),
+        Column("a", "float", bounds=(float(np.float32(1) / np.float32(39)), 1)),
+    ),
     "a sum that left something behind": ([0.1 + 0.2, 0.5], Column("a", "float", bounds=(0.1 + 0.2, 0.5), decimals=1)),
     "true and false": (["true", "False", "TRUE"], Column("a", "boolean")),
     "booleans": ([True, False, None], Column("a", "boolean", nullable=True)),

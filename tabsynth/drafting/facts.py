@@ -18,6 +18,7 @@ MOST_CATEGORIES = 10_000
 MOST_DECIMALS = 6
 LONG, WORDS, DIFFERENT = 20, 3, 0.5  # characters and words of free text on average, and share of different texts
 FEWEST_NAMES = 20  # values that never repeat; fewer may do so by chance
+SINGLE = 2.0**-24  # how far from a number single precision holds it, relative to the number
 MOST_DISTINCT = 50  # numbers that are told apart to see how many there are
 # 1.234,56 and 12,5, and 1,234.5 and 1 234: numbers that nothing here reads as such
 WITH_COMMA = re.compile(r"[+-]?(\d{1,3}([.\s']\d{3})+|\d+),\d+|[+-]?\d{1,3}([,\s']\d{3})+(\.\d+)?")
@@ -45,6 +46,7 @@ class Facts:
         self._low, self._high = np.inf, -np.inf  # of numbers that are no stand-ins
         self._stand_ins = dict.fromkeys(STAND_INS, 0)
         self._decimals: int | None = 0
+        self._single: int | None = 0  # the same, of values that were once held in single precision
 
     @property
     def distinct(self) -> int:
@@ -95,8 +97,9 @@ class Facts:
         if len(self._distinct) < MOST_DISTINCT:
             self._distinct.update(np.unique(axis)[:MOST_DISTINCT].tolist())
         if column.kind in ("float", "duration") and self._decimals is not None:
-            found = _decimals(axis)
-            self._decimals = None if found is None else max(self._decimals, found)
+            self._decimals = _at_least(self._decimals, _decimals(axis))
+        if column.kind == "float" and self._single is not None:
+            self._single = _at_least(self._single, _single_decimals(axis))
         if column.kind in ("integer", "float"):
             for number in STAND_INS:
                 self._stand_ins[number] += int((axis == number).sum())
@@ -110,6 +113,12 @@ class Facts:
             column = replace(column, codes=(*(column.codes or ()), *codes))
         if column.kind in ("float", "duration"):
             column = replace(column, decimals=self._decimals)
+        if column.kind == "float" and self._decimals is None and self._single is not None:
+            column, low, high = (
+                replace(column, decimals=self._single),
+                round(low, self._single),
+                round(high, self._single),
+            )
         if column.kind == "datetime" and high - low > WEEK:
             column = replace(column, cycle="week")  # else hours and weekdays are lost
         return replace(column, bounds=(float(low), float(high)))
@@ -175,13 +184,28 @@ class _Repeats:
         return len(np.unique(every)) < len(every)
 
 
-def _decimals(axis: NDArray[np.float64]) -> int | None:
+def _at_least(before: int, found: int | None) -> int | None:
+    """Return the decimals that write two parts of a column, None where there are none for one."""
+    return None if found is None else max(before, found)
+
+
+def _decimals(axis: NDArray[np.float64], arithmetic: float = 1e-12, below: int = 3) -> int | None:
     """Return the fewest decimals that write every value, None when more than MOST_DECIMALS are needed.
 
-    What arithmetic leaves behind is forgiven, relative to a value and far below its last decimal.
+    What arithmetic leaves behind is forgiven, relative to a value and `below` places under its last decimal.
     """
     for decimals in range(MOST_DECIMALS + 1):
-        forgiven = np.minimum(1e-12 * np.abs(axis), 10.0 ** (-decimals - 3))
+        forgiven = np.minimum(arithmetic * np.abs(axis), 10.0 ** (-decimals - below))
         if (np.abs(axis - np.round(axis, decimals)) <= forgiven).all():
             return decimals
     return None
+
+
+def _single_decimals(axis: NDArray[np.float64]) -> int | None:
+    """Return the fewest decimals of numbers in single precision, such as 26.100000381469727; None for any others.
+
+    Stata's files and columns of float32 hold such numbers, and so does every table that was made from them.
+    """
+    with np.errstate(over="ignore"):
+        single = axis.astype(np.float32).astype(np.float64)
+    return _decimals(axis, SINGLE, 1) if (single == axis).all() else None
