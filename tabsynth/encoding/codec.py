@@ -87,7 +87,8 @@ class Codec:
         if self.column.numeric:
             axis = to_axis(series, self.column)
             coded = code_places(series, self.column)
-            codes = np.searchsorted(self._edges()[1:-1], self._snapped(axis), side="right")
+            # edges are rounded as values are, so that a value on an edge is not taken for one below it
+            codes = np.searchsorted(self._snapped(self._edges())[1:-1], self._snapped(axis), side="right")
             codes = np.where(coded >= 0, self.bins + coded, codes)
             missing = np.isnan(axis) & (coded < 0)
         elif self.column.kind == "text":

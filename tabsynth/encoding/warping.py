@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from tabsynth.columns.times import cell_width, place_in_cycle, utc_offsets
 from tabsynth.schema import Column
 
-NARROW = 1e-6  # share of a column's span: a bin narrower than this stands for one value, a spike
+NARROW = 4e-6  # share of a column's span: a bin narrower than this, as a heavy cell of discovery is once it has been
+# split twice (1 / 256 / 32 / 32), stands for one value, a spike
 TAIL = 4.0  # widths of the bin before it, from which on an outermost bin is a tail
 STEEPEST = 256.0  # the same, beyond which a tail falls no faster: the bin before may be one of its own mass
 INDEX = 2.0  # of the Pareto density: the smallest whole one with a mean

@@ -32,6 +32,7 @@ from tabsynth.table import Table
 
 COUNT = 0.05  # of the discovery's share: the row count
 ROUNDS = 2  # of splitting heavy cells
+FREE_ROUNDS = 8  # the same where nothing is paid for them: until a cell is too narrow to be split
 ANCHORS = 12  # wide cells that keep the noise of many narrow ones from adding up
 SHARES = {  # of a column's part
     "categories": 1.0,
@@ -243,7 +244,7 @@ class _Measure:
         if scale == 0 and (exact := self._one_each(column, bins, low, top)):  # not private: the values themselves
             return exact
         cells = grid.Grid(edges, counts, np.full(len(counts), scale**2))
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS if scale > 0 else FREE_ROUNDS):
             finer = grid.split_heavy(cells, column.step, bins)
             if len(finer) == len(cells.edges):
                 break
@@ -274,6 +275,7 @@ class _Measure:
     def _cells(self, column: Column, edges: NDArray[np.float64], low: float | None = None) -> NDArray[np.int64]:
         """Count a column's values per cell, rounded to whole steps from `low` if that is given."""
         counts = np.zeros(len(edges) - 1, np.int64)
+        edges = edges if low is None else _snapped(edges, low, column.step)  # a value on an edge belongs above it
         for axis in self._axes(column):
             counts += grid.count_cells(axis if low is None else _snapped(axis, low, column.step), edges)
         return counts
