@@ -22,10 +22,12 @@ from tabsynth.frame_kinds import (
     declared_types,
     frame_types,
     in_memory,
+    in_words,
     kind_of,
     names_of,
     to_pandas,
     with_column,
+    worded,
 )
 from tabsynth.intake import SchemaLike, take_in
 from tabsynth.privacy.ledger import Ledger
@@ -109,6 +111,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self.frame_kind_: FrameKind = kind_of(table)
         # what a frame's own types tell of its rows is not paid for
         self.dtypes_ = declared_types(self.schema_, self.frame_kind_) if budgeted else frame_types(table)
+        self._worded = () if budgeted else worded(table, self.schema_)
         self._names = {str(name): name for name in names_of(table)}  # those of pandas need not be text
         self._rng = np.random.default_rng(self.seed)
         return self
@@ -144,8 +147,9 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
                 return self.model_.sample(wanted, self._stream(seed), to=to, progress=report, **asked)
         drawn = self.model_.sample(wanted, self._stream(seed), as_=self.frame_kind_, **asked)
         if self.frame_kind_ != "pandas":
-            return alike(drawn, self.dtypes_)
-        return alike(plain(drawn, self.schema_), self.dtypes_).rename(columns=self._names)
+            return alike(in_words(drawn, self.schema_, self._worded), self.dtypes_)
+        rows = in_words(plain(drawn, self.schema_), self.schema_, self._worded)
+        return alike(rows, self.dtypes_).rename(columns=self._names)
 
     def impute(self, X: Any, *, seed: int | None = None) -> Any:
         """Return a table with its missing cells drawn from the model given the rest of their row, as a frame like `X`.
@@ -201,6 +205,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self = cls(model.name, schema=model.schema, epsilon=budget.get("epsilon"), delta=budget.get("delta", 1e-6))
         self.model_, self.schema_, self.frame_kind_ = model, model.schema, "pandas"
         self.dtypes_ = declared_types(model.schema, "pandas")
+        self._worded = ()
         self._names = {}
         self._rng = np.random.default_rng()
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tabsynth import _check
+from tabsynth.canonical import as_text
 from tabsynth.columns import Column
 from tabsynth.columns.reading import code_text
 from tabsynth.errors import InputError
@@ -131,6 +132,30 @@ def _frame_type(series: pd.Series) -> Any:
     if isinstance(series.dtype, pd.CategoricalDtype):
         return series.cat.remove_unused_categories().dtype
     return str(series.dtype)
+
+
+def worded(frame: Any, schema: Schema) -> tuple[str, ...]:
+    """Name the columns of moments and durations that a frame holds as texts."""
+    timed = {column.name for column in schema if column.kind in ("datetime", "duration")}
+    places = [(place, str(name)) for place, name in enumerate(names_of(frame)) if str(name) in timed]
+    if isinstance(frame, pd.DataFrame):
+        return tuple(name for place, name in places if pd.api.types.infer_dtype(frame.iloc[:, place]) == "string")
+    texts = (frame if isinstance(frame, pa.Table) else frame.head(1).to_arrow()).schema
+    return tuple(name for _, name in places if _is_text(texts.field(name).type))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner))
+
+
+def in_words(frame: Any, schema: Schema, names: Sequence[str]) -> Any:
+    """Return rows with these moments and durations as texts in their declared format."""
+    for name in names:
+        one = frame[[name]] if isinstance(frame, pd.DataFrame) else frame.select([name])
+        texts = as_text(to_pandas(one)[name], schema[name])
+        frame = with_column(frame, name, texts)
+    return frame
 
 
 def declared_types(schema: Schema, kind: FrameKind) -> dict[str, Any]:

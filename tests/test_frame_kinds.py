@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,22 @@ def test_the_estimator_writes_a_folder(tmp_path: Path) -> None:
 def test_an_array_is_no_frame() -> None:
     assert in_memory(np.zeros((3, 2))) is None
     assert in_memory([[1]]) is None
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow", "pandas"])
+def test_moments_that_were_texts_come_back_in_their_format(library: str) -> None:
+    days = pd.date_range("2024-01-05", periods=40, freq="7D")
+    texts = {
+        "born": [*days.strftime("%d.%m.%Y")[:-1], None],
+        "seen": days.strftime("%Y-%m-%dT%H:%M:00Z").tolist(),
+        "stayed": [f"{hours}:30:00" for hours in range(40)],
+    }
+    given = {"pandas": pd.DataFrame, "pyarrow": pa.table, "polars": pytest.importorskip("polars").DataFrame}[library]
+    frame = given(texts | {"x": list(range(40))})
+    rows = TabularSynthesizer("independent", seed=0).fit(frame).sample(60)
+    shapes = {"born": r"\d\d\.\d\d\.\d{4}", "seen": r"\d{4}-\d\d-\d\dT\d\d:\d\d:00Z", "stayed": r"\d+:\d\d:\d\d"}
+    for name, shape in shapes.items():
+        values = rows[name].to_pylist() if library == "pyarrow" else list(rows[name])
+        present = [value for value in values if isinstance(value, str)]
+        assert len(present) > 40
+        assert all(re.fullmatch(shape, value) for value in present)
