@@ -15,7 +15,7 @@ import yaml
 
 from tabsynth.constraints import Inequality
 from tabsynth.drafting import HEADER, MARK, MOST_CATEGORIES, draft
-from tabsynth.drafting.candidates import Candidate
+from tabsynth.drafting.candidates import SHORT, WRITTEN, Candidate
 from tabsynth.drafting.draft import ORDERS
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable
@@ -159,6 +159,18 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
 @pytest.mark.parametrize(("values", "expected"), KINDS.values(), ids=KINDS)
 def test_the_narrowest_kind_that_fits(values: list[Any], expected: Column) -> None:
     assert draft(pd.DataFrame({"a": values})).schema == Schema((expected,), rows=len(values))
+
+
+@pytest.mark.parametrize("form", [*WRITTEN, *SHORT])
+def test_dates_with_the_months_name_or_a_short_year_are_dates(form: str) -> None:
+    days = pd.date_range("1994-02-20", periods=60, freq="9D")
+    column = draft(pd.DataFrame({"a": days.strftime(form), "b": np.arange(60) % 3})).schema["a"]
+    assert (column.kind, column.format) == ("datetime", form)
+    assert column.bounds == (days[0].timestamp(), days[-1].timestamp())
+
+
+def test_a_few_texts_like_dates_with_a_short_year_are_categories() -> None:
+    assert draft(pd.DataFrame({"a": ["1/2/10", "2/3/10", "1/2/10"], "b": [1, 2, 2]})).schema["a"].kind == "categorical"
 
 
 def test_rows_of_another_origin_may_be_finer_than_the_draft() -> None:

@@ -17,6 +17,10 @@ from tabsynth.files import RawTable
 from tabsynth.schema import MISSING_TEXTS, Column, Kind
 
 DAYS = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y")
+WRITTEN = (  # with the month's name, in English
+    "%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d-%b-%y", "%d %B %Y", "%b %d %Y", "%b-%d-%Y", "%b %d, %Y", "%B %d, %Y"
+)  # fmt: skip
+SHORT = ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y")  # a year from 69 on is one of the last century
 CLOCKS = ("%H:%M", "%H:%M:00", "%H:%M:%S", "%H:%M:%S.%f")  # :00 is every value's own: such a column counts in minutes
 MINUTE = "%Y-%m-%d %H:%M:00"
 SECOND = "%Y-%m-%d %H:%M:%S"
@@ -25,7 +29,7 @@ OFFSETS = {"Z": ".*Z", "%:z": r".*[+-]\d\d:\d\d", "%z": ".*"}  # how an offset f
 CLOCK = r"(-?\d+ days?,? \+?|-)?\d+:\d\d(:\d\d(\.\d+)?)?"
 DURATIONS: dict[str, str] = {"clock": CLOCK, "iso": r"[+-]?P([\d.,]+[WD])*(T([\d.,]+[HMS])+)?"}
 WHOLE_DAYS = r"-?\d+ days?"
-FEWEST_DAYS = 10  # different numbers of days, and fewer are a choice between options
+FEWEST_DAYS = 10  # different numbers of days, or dates with a short year, and fewer are a choice between options
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 NAMES = r"[+-]?0\d+\.?\d*|[+-]?\d{17,}"  # 01154 is no number, nor is what a float cannot hold to the last digit
 MOST_WORDS, NUMBERS_PER_WORD = 3, 10  # different ones, for words among numbers to be codes
@@ -118,14 +122,15 @@ def _of_text(name: str) -> list[Candidate]:
     days = Candidate(column("duration", unit="d"), partial(_all_match, pattern=WHOLE_DAYS), least=FEWEST_DAYS)
     numbers = [Candidate(column(kind), _are_numbers, coded=True) for kind in ("integer", "float")]
     naive = [*DAYS, *(f"{day}{between}{clock}" for day in DAYS for between in " T" for clock in CLOCKS)]
-    moments = [column("datetime", format=form) for form in naive]
+    moments = [column("datetime", format=form) for form in (*naive, *WRITTEN)]
+    short = [Candidate(column("datetime", format=form), least=FEWEST_DAYS) for form in SHORT]
     zoned = [
         Candidate(column("datetime", format=f"%Y-%m-%d{between}{clock}{offset}", timezone="UTC"), fits)
         for offset, fits in ((offset, partial(_all_match, pattern=shape)) for offset, shape in OFFSETS.items())
         for between in "T "
         for clock in CLOCKS
     ]
-    return [*lengths, days, Candidate(column("boolean"), _is_truth), *numbers, *map(Candidate, moments), *zoned]
+    return [*lengths, days, Candidate(column("boolean"), _is_truth), *numbers, *map(Candidate, moments), *short, *zoned]
 
 
 def _moments(name: str, kind: pa.DataType) -> list[Candidate]:
