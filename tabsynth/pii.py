@@ -23,6 +23,7 @@ FEWEST_UNIQUE = 20  # values without repeats that look like names of rows
 ANY_ROW = ("an identifier", "row numbers")
 FEWEST_PEOPLE = 20  # values and fewer are a code, whatever their column is called: how someone was contacted
 PEOPLE = "people's names"
+TIMES = {"year", "yr", "quarter", "month", "week", "day", "hour", "minute", "second", "time", "date", "age"}
 COMMON_NAMES = 0.3  # of the different values, which have a common first name where they are people's names
 FEW = 1000  # declared categories, or whole numbers within the bounds, that are no names of rows
 
@@ -91,6 +92,16 @@ def by_values(column: Column, series: pd.Series) -> Finding | None:
     return _in_texts(column, present) if column.kind == "categorical" else _in_numbers(column, present)
 
 
+def counts_time(name: str) -> bool:
+    """Whether a column's name says that its numbers count years or the like, of which a row has one in a time series.
+
+    >>> [counts_time(name) for name in ("year", "birthYear", "yearly_no", "case")]
+    [True, True, False, False]
+    """
+    words = _words(name)
+    return bool(words) and words[-1] in TIMES
+
+
 def by_categories(column: Column) -> Finding | None:
     """Return whose the declared categories of a column look to be; they are public, so that it costs nothing."""
     if column.categories is None or _is_code(column):
@@ -121,7 +132,7 @@ def _in_texts(column: Column, present: pd.Series) -> Finding | None:
 
 def _in_numbers(column: Column, present: pd.Series) -> Finding | None:
     steps = np.diff(np.sort(pd.to_numeric(present, errors="coerce").dropna().to_numpy(np.float64)))
-    counted = len(present) > FEWEST_UNIQUE and len(steps) > 0 and (steps == 1).all()
+    counted = len(present) > FEWEST_UNIQUE and len(steps) > 0 and (steps == 1).all() and not counts_time(column.name)
     return Finding(column.name, "row numbers") if counted else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tabsynth.drafting.candidates import SHORT, WRITTEN, Candidate
 from tabsynth.drafting.draft import ORDERS
 from tabsynth.errors import TableError
 from tabsynth.files import RawTable
+from tabsynth.pii import personal_columns
 from tabsynth.schema import Column, Schema
 from tabsynth.schema_file import read_schema
 from tabsynth.table import read
@@ -331,6 +333,14 @@ def test_row_numbers_are_identifiers_whatever_they_are_called() -> None:
     numbers = {"order_no": np.random.default_rng(0).permutation(40) + 50_001, "year": 1980 + np.arange(40) % 20}
     schema = draft(pd.DataFrame(numbers | {"few": np.arange(40) * 2}), chunk=11).schema
     assert [column.roles for column in schema] == [("identifier",), (), ()]
+
+
+def test_the_years_of_a_time_series_are_no_row_numbers() -> None:
+    frame = pd.DataFrame({"Year": 1871 + np.arange(40), "flow": np.arange(40) % 7, "case": np.arange(40)})
+    schema = draft(frame).schema
+    assert [column.roles for column in schema] == [(), (), ("identifier",)]
+    found = personal_columns(schema.with_columns(replace(schema["case"], roles=())), frame.astype("Int64"))
+    assert [finding.column for finding in found] == ["case"]
 
 
 def test_names_of_rows_are_identifiers_though_rows_were_left_out(tmp_path: Path) -> None:

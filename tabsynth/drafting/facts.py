@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tabsynth.columns.times import WEEK
 from tabsynth.conversion import to_axis
-from tabsynth.pii import FEWEST_PEOPLE, MOST_READ, by_name, by_values
+from tabsynth.pii import FEWEST_PEOPLE, MOST_READ, by_name, by_values, counts_time
 from tabsynth.schema import Column
 
 MOST_CATEGORIES = 10_000
@@ -141,6 +141,7 @@ class Facts:
         """Whether unique values are names of rows: by the column's name, as texts that never repeat, or as a count."""
         many = self._repeats.seen > FEWEST_NAMES
         counted = column.kind == "integer" and self._high - self._low == self._repeats.seen - 1
+        counted &= not counts_time(column.name)
         asked = self._named or (many and (column.kind == "categorical" or counted))
         return asked and not self._repeats.found()
 
