@@ -335,6 +335,13 @@ def test_row_numbers_are_identifiers_whatever_they_are_called() -> None:
     assert [column.roles for column in schema] == [("identifier",), (), ()]
 
 
+def test_whole_numbers_that_no_float_holds_are_names() -> None:
+    cards = 4_000_000_000_000_000_001 + 3 * np.arange(40)
+    schema = draft(pd.DataFrame({"card": cards, "of": cards[np.arange(40) // 2], "x": np.arange(40) % 3})).schema
+    assert schema["card"].roles == ("identifier",)
+    assert schema["of"].categories == tuple(map(str, cards[:20]))
+
+
 def test_the_years_of_a_time_series_are_no_row_numbers() -> None:
     frame = pd.DataFrame({"Year": 1871 + np.arange(40), "flow": np.arange(40) % 7, "case": np.arange(40)})
     schema = draft(frame).schema

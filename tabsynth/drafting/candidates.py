@@ -100,16 +100,16 @@ def candidates(name: str, kind: pa.DataType) -> list[Candidate]:
         return _moments(name, kind)
     if pa.types.is_boolean(kind):
         return [Candidate(column("boolean"))]
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        numbers = [Candidate(column("integer")), Candidate(column("float"))]
-        infinite = [Candidate(column("float"), coded=True)] if pa.types.is_floating(kind) else []
-        return [*numbers, *infinite]
     category = Candidate(column("categorical"))
-    if pa.types.is_duration(kind):
-        return [Candidate(column("duration"))]
-    if pa.types.is_time(kind):
-        return [Candidate(column("duration")), category]
-    return [*_of_text(name), category] if _is_text(kind) else [category]
+    if pa.types.is_integer(kind):  # beyond what a float holds to the last digit they are names, such as account numbers
+        return [Candidate(column("integer")), category]
+    if pa.types.is_floating(kind):
+        return [Candidate(column("integer")), Candidate(column("float")), Candidate(column("float"), coded=True)]
+    if pa.types.is_decimal(kind):
+        return [Candidate(column("integer")), Candidate(column("float"))]
+    lengths = [Candidate(column("duration"))] if pa.types.is_duration(kind) or pa.types.is_time(kind) else []
+    texts = _of_text(name) if _is_text(kind) else []
+    return lengths if pa.types.is_duration(kind) else [*lengths, *texts, category]
 
 
 def _of_text(name: str) -> list[Candidate]:
