@@ -67,7 +67,7 @@ def compare_tables(
     require_apart(train, holdout)
     budgeted, discover = (False, False) if contest is None else (contest.budgeted, contest.discover)
     if contest is None:
-        known = audited_schema(train, schema, target=target, delimiter=delimiter)
+        known = audited_schema(train, holdout, schema, target=target, delimiter=delimiter)
         intake = Intake(read(train, known, delimiter=delimiter, check_domain=schema is not None), ())
     else:
         intake = take_in(train, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,26 @@ def take_in(
 
 
 def audited_schema(
-    train: Source, schema: SchemaLike | None, *, target: str | None = None, delimiter: str | None = None
+    train: Source,
+    holdout: Source | None,
+    schema: SchemaLike | None,
+    *,
+    target: str | None = None,
+    delimiter: str | None = None,
 ) -> Schema:
     """Return the schema to judge synthetic rows by: the one given, or the training table's own kinds and values."""
-    known = draft(train, delimiter=delimiter).loose() if schema is None else as_schema(schema)
+    known = _loose(train, holdout, delimiter) if schema is None else as_schema(schema)
     return known if target is None else known.with_target(target)
+
+
+def _loose(train: Source, holdout: Source | None, delimiter: str | None) -> Schema:
+    """Return what the training table shows of itself; whole numbers have fractions where those of the holdout have."""
+    known = draft(train, delimiter=delimiter).loose()
+    if holdout is None:
+        return known
+    held = {column.name: column for column in draft(holdout, delimiter=delimiter).schema if column.kind == "float"}
+    whole = [column for column in known.modelled if column.kind == "integer" and column.name in held]
+    return known.with_columns(*(replace(c, kind="float", decimals=held[c.name].decimals) for c in whole))
 
 
 def as_schema(schema: SchemaLike) -> Schema:

@@ -181,7 +181,7 @@ def audit_tables(
         raise InputError("How long fits take is not known beforehand: leave out the shadow models or the time budget.")
     audited = None if canary is None else canaries.read_audit(canary)
     checks = (*load_policy(policy), *(() if shadows is None else shadows.checks()))
-    known = audited_schema(train, schema, target=target, delimiter=delimiter)
+    known = audited_schema(train, holdout, schema, target=target, delimiter=delimiter)
     real = read(train, known, delimiter=delimiter, check_domain=schema is not None).private
     held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
     foreign, unread = read_foreign(synthetic, known, delimiter=delimiter)

@@ -137,3 +137,10 @@ def test_a_target_of_one_class_is_no_question(audited, tmp_path):
     assert (code, said["checks"]["tstr_linear"]) == (0, "not applicable")
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert "The target has a single value" in next(c["reason"] for c in report["checks"] if c["name"] == "tstr_linear")
+
+
+def test_a_holdout_may_have_fractions_where_training_rows_have_none(audited):
+    held = people(1).astype({"age": float})
+    held.loc[7, "age"] += 0.5
+    code, answer = audited(FRESH, holdout=held)
+    assert code == 0, answer
