@@ -25,6 +25,7 @@ __all__ = ["convert", "from_axis", "to_axis"]
 
 NO_SIGN = r"[\x00-\x09\x0b-\x1f\x7f-\x9f\pZ]"  # controls and spaces of any width, but for the line feed
 ALONE = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_null)  # Arrow writes each alone
+WHOLE_SECOND = r"^([^.]*:\d\d:\d\d)([^\d.].*)?$"  # a moment without a fraction, and its offset
 LONGEST = 2.0**53 / 1e6  # seconds that are exact to the microsecond
 ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?(?:Z|[+-]\d\d:?\d\d)?"  # a moment as other tools write it
 OFFSET = r"(?:Z|[T ].*[+-]\d\d:?\d\d)$"
@@ -250,6 +251,8 @@ def _from_seconds(seconds: NDArray[np.float64], column: Column) -> pd.Series:
 def _moments(texts: pd.Series, column: Column) -> pd.Series:
     """Return texts in the column's format as moments, those that do not follow it as missing."""
     form = column.read_format
+    if ".%f" in form:  # Python leaves a fraction out where there is none
+        texts = texts.str.replace(WHOLE_SECOND, r"\1.0\2", regex=True)
     return pd.Series(pd.to_datetime(texts, format=form, errors="coerce", utc="%z" in form))
 
 

@@ -69,6 +69,14 @@ KINDS: dict[str, tuple[list[Any], Column]] = {
         ["1970-01-02", "1970-01-01", "NA"],
         Column("a", "datetime", bounds=(0, 86400), format="%Y-%m-%d", nullable=True),
     ),
+    "moments some of which have a fraction": (
+        ["1970-01-01 00:00:07", "1970-01-01 00:01:08.125000", "NA"],
+        Column("a", "datetime", bounds=(7, 68), format="%Y-%m-%d %H:%M:%S.%f", nullable=True),
+    ),
+    "moments of a zone some of which have a fraction": (
+        ["1970-01-01T00:00:07+00:00", "1970-01-01T00:01:08.125000+00:00"],
+        Column("a", "datetime", bounds=(7, 68), format="%Y-%m-%dT%H:%M:%S.%f%:z", timezone="UTC"),
+    ),
     "German dates": (
         ["02.01.1970", "31.01.1970"],
         Column("a", "datetime", bounds=(86400, 2592000), format="%d.%m.%Y", cycle="week"),
