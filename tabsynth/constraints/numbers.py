@@ -102,13 +102,19 @@ class Sum:
         _refuse_codes(self, columns)
 
     def narrowed(self, domains: Mapping[str, Domain], columns: Columns) -> dict[str, Domain]:
-        """Return the bounds of the total that its parts can reach."""
+        """Return the bounds of the total that its parts can reach, and of each part what the others leave of it."""
         low, high = _bounds(domains, self.total)
         slack = _slack(columns[self.total])
-        least, most = (sum(_bounds(domains, name)[side] for name in self.parts) for side in (0, 1))
+        ends = {name: _bounds(domains, name) for name in self.parts}
+        least, most = (sum(pair[side] for pair in ends.values()) for side in (0, 1))
         if least > high + slack or most < low - slack:
             raise wrong(self, CONTRADICTS)
-        return _finite({self.total: (min(max(low, least), high), max(min(high, most), low))})
+        found: dict[str, Domain] = {self.total: (min(max(low, least), high), max(min(high, most), low))}
+        slack += 1e-9 * max(abs(low), abs(high), 1.0)  # as far off as a row may be that does not break the rule
+        for name, (first, last) in ends.items() if math.isfinite(most - least) else ():
+            others = least - first, most - last
+            found[name] = (max(first, low - slack - others[1]), min(last, high + slack - others[0]))
+        return _finite(found)
 
     def broken(self, frame: pd.DataFrame, columns: Columns) -> Mask:
         """Return which rows miss their sum by more than half a step."""

@@ -13,7 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.canonical import code_places, to_axis
-from tabsynth.constraints import domains_of, narrowed
+from tabsynth.constraints import Constraint, domains_of, narrowed
+from tabsynth.constraints.rule import Columns
+from tabsynth.constraints.together import ROUNDS
 from tabsynth.encoding.codec import Codec
 from tabsynth.encoding.distances import Distance, by_itself
 from tabsynth.errors import InputError, SchemaError
@@ -136,10 +138,58 @@ def conditions_of(given: Mapping[str, Any] | None, schema: Schema) -> tuple[Cond
             domains[one.column.name] = one.span or one.values
     try:
         if found:
-            narrowed(_silenced(schema, found), domains, {column.name: column for column in schema})
+            narrowed(_silenced(schema.constraints, found), domains, {column.name: column for column in schema})
     except SchemaError as error:
         raise InputError(f"The conditions contradict a constraint. {error}") from None
     return found
+
+
+def implied(
+    conditions: Sequence[Condition], constraints: Sequence[Constraint], schema: Schema
+) -> tuple[Condition, ...]:
+    """Return conditions on other columns that every row meets which meets these and keeps the constraints.
+
+    A rule says nothing of a row in which one of its columns is missing. So a column that may be missing is left that
+    as well, and hands nothing on. Raises InputError where no row is left.
+    """
+    columns, declared = {column.name: column for column in schema}, domains_of(schema.columns)
+    asked = {one.column.name: one for one in conditions}
+    there = {name for name, one in asked.items() if not one.missing}
+    nullable = {column.name for column in schema.modelled if column.nullable} - there
+    left = declared | {name: asked[name].span or asked[name].values for name in there}
+    for _ in range(ROUNDS):
+        before = dict(left)
+        for rule in _silenced(constraints, conditions):
+            gaps = nullable & set(rule.over)
+            if len(gaps) < 2:
+                found = _narrowed(rule, left, columns, sure=not gaps)
+                left |= {name: domain for name, domain in found.items() if not gaps or name in gaps}
+        if left == before:
+            break
+    smaller = [name for name in left if name not in asked and left[name] != declared.get(name)]
+    return tuple(_within(columns[name], left[name]) for name in smaller)
+
+
+def _narrowed(rule: Constraint, domains: Mapping[str, Any], columns: Columns, *, sure: bool) -> dict[str, Any]:
+    """Return what a rule leaves; nothing smaller where it leaves none but need not be kept, as a value may be missing.
+
+    Raises InputError where it must be kept.
+    """
+    try:
+        return rule.narrowed(domains, columns)
+    except SchemaError as error:
+        if sure:
+            raise InputError(f"The conditions contradict a constraint. {error}") from None
+        return {}
+
+
+def _within(column: Column, domain: tuple[float, float] | frozenset[str]) -> Condition:
+    """Return the condition that a value is in a domain, however floats round, or missing where it may be."""
+    if isinstance(domain, frozenset):
+        return Condition(column, domain, missing=bool(column.nullable))
+    low, high = domain
+    slack = column.step / 1000 or 1e-9 * max(abs(low), abs(high), 1.0)
+    return Condition(column, span=(low - slack, high + slack), missing=bool(column.nullable))
 
 
 def given_from_texts(texts: Sequence[str], schema: Schema) -> dict[str, Any]:
@@ -178,10 +228,10 @@ def _from_text(column: Column, text: str) -> Any:
     return text if len(values) == 1 or text in (column.levels or ()) else values
 
 
-def _silenced(schema: Schema, conditions: tuple[Condition, ...]) -> list[Any]:
+def _silenced(constraints: Sequence[Constraint], conditions: Sequence[Condition]) -> list[Constraint]:
     """Return the constraints that say something of rows in which what the conditions ask for is missing."""
     missing = {one.column.name for one in conditions if one.missing}
-    return [rule for rule in schema.constraints if not missing & set(rule.over)]
+    return [rule for rule in constraints if not missing & set(rule.over)]
 
 
 def _condition(name: str, value: Any, schema: Schema) -> Condition:

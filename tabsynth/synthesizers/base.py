@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tabsynth import _check
 from tabsynth.constraints import Constraint, Seen
-from tabsynth.encoding.conditions import Allowed, Condition, allowed_of, conditions_of
+from tabsynth.encoding.conditions import Allowed, Condition, allowed_of, conditions_of, implied
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.encoding.partial import Partial, partial_rows
 from tabsynth.errors import InputError
@@ -180,7 +180,11 @@ class Sampler(ABC):
             return self.draw(rows, rng)
         rules = self._rules(conditions)
         free = self._free(rules)
-        allowed = allowed_of([one for one in conditions if one.column.name not in free], self.schema)
+        direct = [one for one in conditions if one.column.name not in free]
+        if any(one.column.name in free or one.column.after is not None for one in conditions):
+            follows = implied(conditions, rules.constraints, self.schema)
+            direct += [one for one in follows if one.column.name not in free]
+        allowed = allowed_of(direct, self.schema)
         draw = partial(self.draw_given, allowed=allowed) if allowed else self.draw
         return accepted(draw, rows, rng, rules, seen)
 
