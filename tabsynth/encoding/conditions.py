@@ -29,12 +29,13 @@ class Allowed:
     """What a condition leaves of each of a column's tokens.
 
     `share` (tokens,) is the part of a token's values that meet it, and `start` and `end` (tokens,) the places within
-    the bin between which they lie.
+    the bin between which they lie. `open` is the condition itself, where only the decoded value says whether it is met.
     """
 
     share: NDArray[np.float64]
     start: NDArray[np.float64]
     end: NDArray[np.float64]
+    open: Condition | None = None
 
     def offsets(self, tokens: NDArray[np.int32], uniform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return places within bins that meet the condition, from uniform places in [0, 1)."""
@@ -121,7 +122,7 @@ def _allowed_far(one: Condition, below: Condition | None, low: Column) -> Allowe
         start, end = np.where(whole, 0.0, start), np.where(whole, 1.0, np.maximum(end, start))
     if one.column.nullable:
         start[-1], end[-1] = 0.0, one.missing
-    return Allowed(end - start, start, end)
+    return Allowed(end - start, start, end, None if one.missing else one)
 
 
 def conditions_of(given: Mapping[str, Any] | None, schema: Schema) -> tuple[Condition, ...]:

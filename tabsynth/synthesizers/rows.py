@@ -35,7 +35,7 @@ from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.prefixes import blocks_of
 from tabsynth.synthesizers.row_gradients import clipped_sums, some_shuffled
-from tabsynth.synthesizers.rows_given import Given
+from tabsynth.synthesizers.rows_given import Given, Sight
 from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
 from tabsynth.synthesizers.starting import Ties, measured_start
 from tabsynth.synthesizers.steps import charge_steps, passes, require_room
@@ -97,17 +97,23 @@ class RowsSampler(Sampler):
         """
         source, names = torch.Generator().manual_seed(int(rng.integers(2**63))), self._encoder.names
         left = {names.index(name): part for name, part in allowed.items()}
-        shares = {column: torch.from_numpy(part.share) for column, part in left.items()}
+        sight = Sight.of(self._encoder, left)
+        shares = {column: torch.ones(self._model.sizes[column]).double() for column in sight.columns}
+        shares |= {column: torch.from_numpy(part.share) for column, part in left.items()}
         first = Given.of(self._model, self._order, shares, self._temperature)
-        order = [*first.columns, *first.later, *(column for column in self._order if column not in left)]
-        steps, drawn = Steps(self._model, min(rows, self._largest)), []
+        sight = sight.within(first)
+        order = [*first.columns, *first.later, *(column for column in self._order if column not in shares)]
+        steps, drawn, places = Steps(self._model, min(rows, self._largest)), [], []
         for start in range(0, rows, self._largest):
             uniform = torch.rand(min(self._largest, rows - start), len(order) + 2, generator=source)
-            given = first.draw(uniform[:, -2:])
+            given, within = sight.draw(first, uniform[:, -2:], source)
+            places.append(within)
             drawn.append(self._model.draw(uniform, order, given, steps, temperature=self._temperature))
         tokens = torch.cat(drawn).numpy().astype(np.int32)
-        met = {column: left[column] for column in first.columns}
-        return self._encoder.decode(tokens, rng, offsets_of(tokens, met, rng))
+        met = {column: left[column] for column in first.columns if column in left}
+        offsets = offsets_of(tokens, met, rng)
+        offsets[:, list(sight.columns)] = np.concatenate(places)
+        return self._encoder.decode(tokens, rng, offsets)
 
     def draw_partial(self, partial: Partial, rng: np.random.Generator) -> pd.DataFrame:
         """Return the rest of every row given its known cells, read in the order that begins with them.

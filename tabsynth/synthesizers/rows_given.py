@@ -10,12 +10,18 @@ from masked softmaxes would not: a value would not count less for making the nex
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from tabsynth.encoding.conditions import Allowed, Condition
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.schema import Schema
+from tabsynth.synthesizers.accepting import LEAST_SHARE, LEAST_TRIES
 from tabsynth.synthesizers.prefixes import pick
 from tabsynth.synthesizers.transformer import RowTransformer
 
@@ -88,6 +94,71 @@ class Given:
             last[rows] = pick(logits + self.wish.float(), place[rows] - part[0], uniform[rows, 1].contiguous())
         cells = [*self.prefixes[chosen].unbind(1), last]
         return dict(zip(self.columns, cells, strict=True))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sight:
+    """Conditions that only decoded values say to be met: those on a column that is known by a distance.
+
+    `columns` are those that it takes to decode them. Their cells and the `parts` of the row that meet what their tokens
+    say are drawn, decoded and drawn again where a condition is not met, before anything else of the row is: what is
+    thrown away costs next to nothing, and the rest follows the model given what is kept.
+    """
+
+    encoder: Encoder
+    columns: tuple[int, ...]
+    parts: Mapping[int, Allowed]
+    conditions: tuple[Condition, ...]
+
+    @classmethod
+    def of(cls, encoder: Encoder, left: Mapping[int, Allowed]) -> Self:
+        """Return what has to be decoded for conditions by the places of their columns; nothing where tokens say all."""
+        conditions = tuple(part.open for part in left.values() if part.open is not None)
+        names = [one.column.name for one in conditions]
+        for name in names:  # which grows on the way
+            below = encoder.schema[name].after
+            names += [below] if below is not None and below not in names else []
+        columns = [column for column in encoder.schema if column.name in names]
+        places = tuple(encoder.names.index(column.name) for column in columns)
+        return cls(Encoder(Schema(tuple(columns))) if columns else encoder, places, left, conditions)
+
+    def within(self, first: Given) -> Self:
+        """Return this where `first` draws all that it takes; where the combinations are too many, nothing to decode."""
+        return self if set(self.columns) <= set(first.columns) else replace(self, columns=(), conditions=())
+
+    def draw(
+        self, first: Given, uniform: Tensor, source: torch.Generator
+    ) -> tuple[dict[int, Tensor], NDArray[np.float32]]:
+        """Return conditioned cells as `first` draws them, and the places within bins (rows, columns) that go with them.
+
+        Where hardly any are good, the others are for the caller to see to.
+        """
+        rows, cells = len(uniform), first.draw(uniform)
+        if not self.columns:
+            return cells, np.empty((rows, 0), np.float32)
+        within, good = self._decoded(cells, rows, source)
+        have, drawn = int(good.sum()), rows
+        while have < rows and (drawn < LEAST_TRIES or have >= LEAST_SHARE * drawn):
+            more = min(MOST, max(rows, int((rows - have) * drawn / max(have, 1))))
+            again = first.draw(torch.rand(more, 2, generator=source))
+            places, met = self._decoded(again, more, source)
+            free, found = torch.nonzero(~good)[:, 0], torch.nonzero(met)[:, 0]
+            free, found = free[: len(found)], found[: len(free)]
+            for column, tokens in again.items():
+                cells[column][free] = tokens[found]
+            within[free], good[free] = places[found], True
+            have, drawn = have + len(found), drawn + more
+        return cells, within.numpy()
+
+    def _decoded(self, cells: Mapping[int, Tensor], rows: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return places within bins (rows, columns) for some cells, and which rows then meet every condition."""
+        within = torch.rand(rows, len(self.columns), generator=source)
+        tokens = np.stack([cells[column].numpy().astype(np.int32) for column in self.columns], axis=1)
+        for place, column in enumerate(self.columns):
+            if (part := self.parts.get(column)) is not None:
+                within[:, place] = torch.from_numpy(part.offsets(tokens[:, place], within[:, place].numpy()))
+        frame = self.encoder.decode(tokens, np.random.default_rng(0), within.numpy())
+        return within, torch.from_numpy(np.all([one.holds(frame) for one in self.conditions], axis=0))
 
 
 def _logs(

@@ -1,11 +1,13 @@
 """Conditions, partial rows, shares, filling in and prediction, against every row of small tables written out."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import ks_2samp
 
 from tabsynth.constraints import Combinations, Dependency, Inequality, Sum
 from tabsynth.encoding.conditions import conditions_of, implied
@@ -166,6 +168,43 @@ def test_what_is_asked_of_a_column_that_others_settle_is_asked_of_these(family, 
         assert 0.5 * first.sub(second, fill_value=0).abs().sum() < 0.06
     if family in EXACT:
         assert found.attrs["acceptance"] > 2 * len(chance) / len(every)
+
+
+@pytest.mark.parametrize("nullable", [False, True])
+@pytest.mark.parametrize(
+    "asked", [{"end": (70, 71)}, {"end": (70, 75), "city": ["a", "c"]}, {"late": (80, 81), "start": (20, 90)}], ids=str
+)
+def test_rows_are_asked_for_a_larger_number_before_anything_else_is_drawn(asked, nullable, monkeypatch):
+    """Cells that only decoded values tell to be wrong are drawn again by themselves, to the same distribution."""
+    columns = (
+        SCHEMA["city"],
+        Column("start", "integer", bounds=(0, 99), bins=(0, 30, 60, 100), nullable=nullable),
+        Column("end", "integer", bounds=(0, 99), after="start", distances=(0, 1, 10, 100)),
+        Column("late", "integer", bounds=(0, 99), after="end", distances=(0, 5, 100), nullable=nullable),
+        SCHEMA["ill"],
+    )
+    schema = Schema(columns, constraints=(Inequality("start", "end"), Inequality("end", "late")))
+    sampler = rows_sampler(schema)
+    found = sampler.sample(10_000, np.random.default_rng(0), asked)
+    assert found.attrs["acceptance"] == 1
+    monkeypatch.setattr(rows_given.Sight, "within", lambda sight, first: replace(sight, columns=(), conditions=()))
+    slow = sampler.sample(10_000, np.random.default_rng(1), asked)
+    assert slow.attrs["acceptance"] < 0.3
+    for column in ("start", "end", "late", "city", "ill"):
+        codes = pd.factorize(pd.concat([found, slow])[column], sort=True)[0].reshape(2, -1)
+        assert ks_2samp(*codes, method="asymp").pvalue > 1e-4
+    pairs = [(rows["late"] - rows["start"]).fillna(-9).to_numpy(float) for rows in (found, slow)]
+    assert ks_2samp(*pairs, method="asymp").pvalue > 1e-4
+    name, span = next((name, value) for name, value in asked.items() if name != "city")
+    assert found[name].between(*span).all()
+
+
+def test_a_larger_number_that_is_next_to_impossible_is_given_up_on():
+    start = Column("start", "integer", bounds=(0, 10**6), bins=(0, 10**6 + 1))
+    end = Column("end", "integer", bounds=(0, 10**6), after="start", distances=(0, 1, 10**6 + 1))
+    sampler = rows_sampler(Schema((start, end, SCHEMA["ill"]), constraints=(Inequality("start", "end"),)))
+    with pytest.raises(ModelError, match=r"too few to go on: .* break the condition on 'end'"):
+        sampler.sample(1000, np.random.default_rng(0), {"end": (500_000, 500_001)})
 
 
 def test_conditions_follow_from_conditions_as_far_as_no_value_may_be_missing():
