@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-people = Console(stderr=True)
+people = Console(stderr=True, emoji=False)  # `rules:key` is an import path, and no picture of a key
 
 
 def finite(number: float) -> float | None:

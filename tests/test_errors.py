@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tabsynth import errors
+from tabsynth import console, errors
 
 CLASSES = {name: item for name, item in vars(errors).items() if inspect.isclass(item)}
 
@@ -39,3 +39,8 @@ def test_bad_input_is_a_value_error_and_a_refusal_is_not():
     assert issubclass(errors.InputError, ValueError)
     assert not issubclass(errors.Refused, ValueError)
     assert not issubclass(errors.BudgetExceeded, ValueError)
+
+
+def test_colons_in_a_message_are_no_pictures(capsys):
+    console.fail(False, "Constraint predicate rules:key: 2 [b]columns[/b]", "SchemaError", 2)
+    assert capsys.readouterr().err == "Error: Constraint predicate rules:key: 2 [b]columns[/b]\n"
