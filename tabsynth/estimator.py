@@ -18,6 +18,7 @@ from tabsynth.fitting import fit_intake, make_budget, make_synthesizer, settle
 from tabsynth.frame_kinds import (
     FrameKind,
     alike,
+    as_given,
     changed,
     declared_types,
     frame_types,
@@ -120,7 +121,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self,
         rows: int | None = None,
         *,
-        given: Mapping[str, Any] | pd.DataFrame | None = None,
+        given: Any = None,
         shares: Mapping[str, Mapping[Any, float]] | None = None,
         temperature: float = 1.0,
         seed: int | None = None,
@@ -139,6 +140,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         With a `seed` here the same rows come again; without one each call continues the stream of the estimator's own.
         """
         check_is_fitted(self, "model_")
+        given = as_given(given)
         partial = isinstance(given, pd.DataFrame)
         wanted = rows if rows is not None or partial else self.schema_.rows or 1
         asked: dict[str, Any] = {"given": given, "shares": shares, "temperature": temperature}

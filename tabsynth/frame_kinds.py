@@ -42,6 +42,20 @@ def in_memory(given: Any) -> Any:
     return given if isinstance(given, pd.DataFrame | pa.Table) else None
 
 
+def as_given(given: Any) -> Any:
+    """Return what rows are asked for by: partial rows of any library as a pandas frame, conditions as they are.
+
+    Raises InputError for anything else.
+    """
+    frame = None if isinstance(given, Mapping) else in_memory(given)
+    if frame is None and given is not None and not isinstance(given, Mapping):
+        raise InputError(
+            "given: conditions are a mapping such as {'age': (30, 40)}, partial rows a frame of pandas or polars, or a "
+            f"pyarrow table; got {type(given).__name__}."
+        )
+    return given if frame is None else to_pandas(frame)
+
+
 def kind_of(frame: Any) -> FrameKind:
     """Return which library a frame of `in_memory` belongs to."""
     return "polars" if is_polars(frame) else "pyarrow" if isinstance(frame, pa.Table) else "pandas"

@@ -119,6 +119,27 @@ def test_missing_cells_are_filled_in_a_frame_of_the_same_kind(library: str) -> N
     assert fitted.log_likelihood(given).shape == (20,)
 
 
+@pytest.mark.parametrize("library", ["polars", "pyarrow", "pandas"])
+def test_partial_rows_come_in_a_frame_of_any_library(library: str) -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(VALUES)
+    fitted = TabularSynthesizer("independent", seed=0).fit(frame)
+    asked = pd.DataFrame({"city": ["Ulm", None, "Bonn"] * 2})
+    kinds = {"pandas": asked, "polars": polars.from_pandas(asked), "pyarrow": pa.Table.from_pandas(asked)}
+    rows = fitted.sample(given=kinds[library], seed=0)
+    assert rows["city"].to_list()[::3] == ["Ulm"] * 2
+    assert rows["city"].to_list()[2::3] == ["Bonn"] * 2
+    assert len(fitted.model_.sample(None, given=kinds[library])) == 6
+
+
+@pytest.mark.parametrize("given", ["city=Ulm", ["city"], np.zeros((2, 2))], ids=["text", "list", "array"])
+def test_what_rows_cannot_be_asked_for_by_is_named(given: Any) -> None:
+    fitted = TabularSynthesizer("independent", seed=0).fit(pd.DataFrame({"city": ["Ulm", "Bonn"]}))
+    for sample in (fitted.sample, fitted.model_.sample):
+        with pytest.raises(InputError, match=r"given: conditions are a mapping .*; got (str|list|ndarray)\."):
+            sample(3, given=given)
+
+
 def test_durations_are_filled_in_their_unit() -> None:
     schema = Schema((Column("took", "duration", bounds=(0, 7200), unit="h", decimals=1), Column("ill", "boolean")))
     hours = pd.DataFrame({"took": [0.5, 1.0, 1.5, 2.0] * 20, "ill": [True, False] * 40})

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from tabsynth import registry
 from tabsynth.constraints import Seen
 from tabsynth.errors import ConformanceError, InputError, ModelError, SchemaError
-from tabsynth.frame_kinds import FrameKind, require_kind
+from tabsynth.frame_kinds import FrameKind, as_given, require_kind
 from tabsynth.identifiers import Identifiers, require_providers
 from tabsynth.outputs import handed_out
 from tabsynth.privacy.ledger import Ledger
@@ -55,7 +55,7 @@ class Model:
         self,
         rows: int | None,
         rng: np.random.Generator | None = ...,
-        given: Mapping[str, Any] | pd.DataFrame | None = ...,
+        given: Any = ...,
         *,
         as_: Literal["pandas"] = ...,
         **asked: Any,
@@ -72,7 +72,7 @@ class Model:
         self,
         rows: int | None,
         rng: np.random.Generator | None = None,
-        given: Mapping[str, Any] | pd.DataFrame | None = None,
+        given: Any = None,
         *,
         as_: FrameKind = "pandas",
         to: Path | str | None = None,
@@ -82,13 +82,14 @@ class Model:
     ) -> Any:
         """Return `rows` synthetic rows, as they are asked for: under conditions, in shares; see `Sampler.sample`.
 
-        They come as a canonical pandas frame, or `as_` a polars frame or a pyarrow table. With a folder to write `to`
+        Partial rows that are `given` are a frame of any of the three libraries. The rows come as a canonical pandas frame, or `as_` a polars frame or a pyarrow table. With a folder to write `to`
         they become Parquet files of `shard` rows in it instead, as many as there is room for on the disk, and the
         folder is returned; `progress` is told how far it is. See `shards.write_shards`.
 
         Raises InputError, before a row is drawn, for what cannot be handed out or written so.
         """
         rng = np.random.default_rng() if rng is None else rng
+        given = as_given(given)
         require_kind(as_)
         require_providers(self.schema)
         identifiers = Identifiers(self.schema)
