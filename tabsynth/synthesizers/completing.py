@@ -29,7 +29,8 @@ def completed(
     """Return one row for each partial one, with its known cells, that keeps every rule.
 
     Cells of `free` columns, which are derived from others, are not conditioned on: a row is kept when they come out as
-    known. `attrs["acceptance"]` is the share of all rows drawn that were kept. Raises InputError when known cells break
+    known. `attrs["acceptance"]` is the share of all rows drawn that were kept, those included that a family says, by
+    "drawn" in the `attrs` of its rows, it looked through for them. Raises InputError when known cells break
     a rule by themselves, ModelError when some row keeps none however often it is drawn.
     """
     encoder = Encoder(rules.schema)
@@ -47,7 +48,7 @@ def completed(
         conditions = replace(asked, known=asked.known & ~derived & ~asked.loose)
         rows = rules.derive(draw(conditions, rng))
         frame = asked.pasted(asked.moved(rows))
-        drawn, tries = drawn + len(asked), tries + copies
+        drawn, tries = drawn + rows.attrs.get("drawn", len(asked)), tries + copies
         broken = rules.broken(frame)
         good = asked.met(frame) & asked.near(rows) & ~np.any([np.zeros(len(frame), bool), *broken.values()], axis=0)
         good = good.reshape(len(pending), copies)
@@ -84,7 +85,7 @@ def matched(draw: Draw, schema_encoder: Encoder, partial: Partial, rng: np.rando
 
     Each distinct set of known cells takes the drawn rows that meet it in turn. Two sets may take the same drawn row:
     were it kept from the second, that one's rows would no longer follow the model. Raises ModelError when some set is
-    still not met after a bounded number of rows.
+    still not met after a bounded number of rows. `attrs["drawn"]` says how many rows it takes to draw these one by one.
     """
     fresh = partial.fresh
     keys = np.concatenate([np.where(partial.known, partial.tokens, -1), fresh], axis=1)
@@ -92,7 +93,7 @@ def matched(draw: Draw, schema_encoder: Encoder, partial: Partial, rng: np.rando
     waiting = {number: np.flatnonzero(which.reshape(-1) == number) for number in range(len(distinct))}
     columns = partial.known.shape[1]
     kept: list[pd.DataFrame] = []
-    had = np.zeros(len(distinct), np.int64)
+    had, drawn_for = np.zeros((2, len(distinct)), np.int64)
     source, drawn, total = np.empty(len(partial), np.int64), 0, 0
     while waiting:
         hopeless = sum(had[number] < LEAST_SHARE * drawn for number in waiting)
@@ -105,6 +106,7 @@ def matched(draw: Draw, schema_encoder: Encoder, partial: Partial, rng: np.rando
             met = _meeting(tokens, distinct[number, :columns], distinct[number, columns:] > 0, schema_encoder)
             some = min(len(met), len(rows))
             had[number] += len(met)
+            drawn_for[number] += POOL
             source[rows[:some]] = total + len(taken) + np.arange(some)
             taken += met[:some].tolist()
             waiting[number] = rows[some:]
@@ -112,7 +114,9 @@ def matched(draw: Draw, schema_encoder: Encoder, partial: Partial, rng: np.rando
                 del waiting[number]
         kept.append(frame.iloc[taken])
         total += len(taken)
-    return pd.concat(kept, ignore_index=True).iloc[source].reset_index(drop=True)
+    found = pd.concat(kept, ignore_index=True).iloc[source].reset_index(drop=True)
+    found.attrs["drawn"] = float((drawn_for / np.maximum(had, 1))[which.reshape(-1)].sum())
+    return found
 
 
 def _meeting(

@@ -82,9 +82,10 @@ class Model:
     ) -> Any:
         """Return `rows` synthetic rows, as they are asked for: under conditions, in shares; see `Sampler.sample`.
 
-        Partial rows that are `given` are a frame of any of the three libraries. The rows come as a canonical pandas frame, or `as_` a polars frame or a pyarrow table. With a folder to write `to`
-        they become Parquet files of `shard` rows in it instead, as many as there is room for on the disk, and the
-        folder is returned; `progress` is told how far it is. See `shards.write_shards`.
+        Partial rows that are `given` are a frame of any of the three libraries. The rows come as a canonical pandas
+        frame, or `as_` a polars frame or a pyarrow table. With a folder to write `to` they become Parquet files of
+        `shard` rows in it instead, as many as there is room for on the disk, and the folder is returned; `progress` is
+        told how far it is. See `shards.write_shards`.
 
         Raises InputError, before a row is drawn, for what cannot be handed out or written so.
         """

@@ -313,6 +313,15 @@ def test_the_rest_of_a_partial_row_follows_the_exact_conditional(family):
 
 
 @pytest.mark.parametrize("family", SAMPLERS)
+def test_rows_that_were_looked_through_for_partial_ones_are_told(family):
+    sampler = SAMPLERS[family]()
+    rows = sampler.sample(None, np.random.default_rng(0), pd.DataFrame({"city": ["b", "c", None] * 100}))
+    city = [whole(sampler)[EVERY[:, PLACE["city"]] == token].sum() for token in (1, 2)]
+    one_by_one = 3 / (1 / city[0] + 1 / city[1] + 1)
+    assert rows.attrs["acceptance"] == pytest.approx(1.0 if family in EXACT else one_by_one, rel=0.05)
+
+
+@pytest.mark.parametrize("family", SAMPLERS)
 def test_filled_cells_follow_the_conditional_and_none_is_missing(family):
     sampler = SAMPLERS[family]()
     frame = partial_frame(12_000).assign(name=[f"person {i}" for i in range(36_000)])
