@@ -147,6 +147,9 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
     model: ModelFolder,
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="A table of yours with missing cells.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new file: .csv or .parquet.")],
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Fill in this column only; may be repeated.")
+    ] = None,
     ledger: LedgerPath = None,
     delimiter: Delimiter = None,
     seed: Seed = None,
@@ -164,7 +167,7 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
     fitted = load(model)
     record_use("impute", table, ledger)
     cells = cells_of(table, delimiter)
-    filled = fitted.impute(cells, np.random.default_rng(seed))
+    filled = fitted.impute(cells, np.random.default_rng(seed), column or None)
     with whole(output) as part:
         write_frame(filled, part)
     people.print(

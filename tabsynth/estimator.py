@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -153,14 +153,14 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         rows = in_words(plain(drawn, self.schema_), self.schema_, self._worded)
         return alike(rows, self.dtypes_).rename(columns=self._names)
 
-    def impute(self, X: Any, *, seed: int | None = None) -> Any:
+    def impute(self, X: Any, *, columns: Collection[Any] | None = None, seed: int | None = None) -> Any:
         """Return a table with its missing cells drawn from the model given the rest of their row, as a frame like `X`.
 
-        The other cells stay as they are. This is the caller's own use of the rows: nothing is charged, nothing learned.
-        See `Sampler.impute`.
+        With `columns` only those of these columns are drawn. The other cells stay as they are. This is the caller's own
+        use of the rows: nothing is charged, nothing learned. See `Sampler.impute`.
         """
         check_is_fitted(self, "model_")
-        return changed(_rows(X), lambda rows: self.model_.impute(rows, self._stream(seed)))
+        return changed(_rows(X), lambda rows: self.model_.impute(rows, self._stream(seed), columns))
 
     def _knows_probabilities(self) -> bool:
         """Whether the fitted model does; scikit-learn asks by looking for the method."""

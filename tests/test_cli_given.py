@@ -96,6 +96,17 @@ def test_missing_cells_are_filled_in_and_the_others_stay(
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "filled.csv").read_bytes()
 
 
+def test_columns_are_filled_in_alone(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "people.csv").write_text("age,city,ill\n" + ",,yes\n3,,no\n" * 20, encoding="utf-8")
+    command = ["impute", str(saved), str(tmp_path / "people.csv"), "-o"]
+    assert run([*command, str(tmp_path / "filled.csv"), "--column", "city"]) == 0
+    found = pd.read_csv(tmp_path / "filled.csv")
+    assert found.isna().sum().to_dict() == {"age": 20, "city": 0, "ill": 0}
+    assert run([*command, str(tmp_path / "no.csv"), "--column", "town"]) == 2
+    assert "age, city, ill; got 'town'" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "no.csv").exists()
+
+
 def test_filling_in_is_written_into_the_ledger_of_the_table(saved: Path, tmp_path: Path) -> None:
     people = tmp_path / "people.csv"
     people.write_text("age,ill\n3,yes\n,no\n", encoding="utf-8")

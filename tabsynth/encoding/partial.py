@@ -26,7 +26,7 @@ class Partial:
 
     `known` (rows, columns) says which cells of the modelled columns are known, and `tokens` (rows, columns) what they
     are, 0 where they are free. `cells` holds the columns that were given, canonical, missing where free. With `filled`
-    no free cell of those columns may come out missing.
+    no free cell of those columns, or of those in `asked` where it is said, may come out missing.
 
     Columns of `distances` have tokens of these, which say nothing where the value that they are from is free: such
     known cells are not conditioned on but looked for, and the free value stays as far from them as it was drawn.
@@ -37,6 +37,7 @@ class Partial:
     tokens: NDArray[np.int32]
     names: tuple[str, ...]
     filled: bool = False
+    asked: frozenset[str] | None = None
     distances: Mapping[str, Distance] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -45,7 +46,8 @@ class Partial:
     @property
     def fresh(self) -> NDArray[np.bool_]:
         """Which cells must come out as values, not missing, shape (rows, columns)."""
-        given = np.array([name in self.cells for name in self.names])
+        asked = self.cells.columns if self.asked is None else self.asked
+        given = np.array([name in asked for name in self.names])
         return np.asarray(~self.known & given & self.filled)
 
     @property
@@ -143,12 +145,15 @@ def _move(
     known[name] |= rows
 
 
-def partial_rows(frame: pd.DataFrame, schema: Schema, *, filled: bool = False) -> Partial:
+def partial_rows(
+    frame: pd.DataFrame, schema: Schema, *, filled: bool = False, asked: frozenset[str] | None = None
+) -> Partial:
     """Read rows of some modelled columns; missing cells are free.
 
-    With `filled`, numbers beyond the bounds count as the nearest bin and a value that was never seen as one of the
-    others, where the schema has such. Raises InputError for an empty frame, a column that is not modelled or of free
-    text, and a value that does not fit its column; no message quotes a value.
+    With `filled`, no cell of the columns `asked` for, all unless said, may come out missing; numbers beyond the bounds
+    count as the nearest bin and a value that was never seen as one of the others, where the schema has such.
+    Raises InputError for an empty frame, a column that is not modelled or of free text, and a value that does not fit
+    its column; no message quotes a value.
     """
     encoder = Encoder(schema)
     names = [str(name) for name in frame.columns]
@@ -175,7 +180,7 @@ def partial_rows(frame: pd.DataFrame, schema: Schema, *, filled: bool = False) -
         present = ~coded.isna().to_numpy(dtype=bool)
         tokens[present, place] = _tokens(encoder.codecs[place], coded[present])
     distances = {name: encoder.distances[name] for name in encoder.turn if name in encoder.distances}
-    return Partial(pd.DataFrame(series), mask, tokens, encoder.names, filled, distances)
+    return Partial(pd.DataFrame(series), mask, tokens, encoder.names, filled, asked, distances)
 
 
 def _nothing(values: pd.Series) -> pd.Series:

@@ -7,7 +7,7 @@ that was not declared or paid for, never sees the table again, and can be writte
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, ClassVar, Protocol, Self
 
@@ -136,19 +136,27 @@ class Sampler(ABC):
         """Raise InputError when so many rows cannot all be different where the schema says that they are."""
         Rules(self.schema, self.schema.constraints, conditions_of(given, self.schema)).refuse_small(rows)
 
-    def impute(self, frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    def impute(
+        self, frame: pd.DataFrame, rng: np.random.Generator, columns: Collection[str] | None = None
+    ) -> pd.DataFrame:
         """Return a table with its missing cells drawn from the model given the rest of their row, none left missing.
 
-        All other cells, and columns that are not modelled, stay as they are, in their dtypes. This is a use of the
-        model on whoever's rows these are: it charges nothing, learns nothing, and the result is as private as they are.
+        With `columns` only those of these columns are; what is missing elsewhere says nothing and stays missing. All
+        other cells, and columns that are not modelled, stay as they are, in their dtypes. This is a use of the model on
+        whoever's rows these are: it charges nothing, learns nothing, and the result is as private as they are.
 
-        Raises InputError for a column that the schema does not know, for cells that break a constraint or have
-        probability 0; ModelError when a row is hardly ever completed well. No message quotes a value.
+        Raises InputError for a column that the schema or the frame does not know, for cells that break a constraint or
+        have probability 0; ModelError when a row is hardly ever completed well. No message quotes a value.
         """
         if unknown := [str(name) for name in frame.columns if str(name) not in self.schema.names]:
             raise InputError(f"The schema does not know column {unknown[0]!r}; it has {', '.join(self.schema.names)}.")
         names = [name for name in frame.columns if self.schema[str(name)].modelled]
-        known = partial_rows(frame[names], self.schema, filled=True)
+        asked = frozenset(map(str, names if columns is None else columns))
+        if unknown := sorted(asked - set(map(str, names))):
+            raise InputError(
+                f"Columns to fill in are modelled ones of the table: {', '.join(map(str, names))}; got {unknown[0]!r}."
+            )
+        known = partial_rows(frame[names], self.schema, filled=True, asked=asked)
         return filled_in(frame, self._completed(known, rng), known, self.schema)
 
     def predict_proba(self, frame: pd.DataFrame, target: str) -> pd.DataFrame:

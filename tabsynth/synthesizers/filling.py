@@ -19,7 +19,7 @@ def filled_in(frame: pd.DataFrame, drawn: pd.DataFrame, partial: Partial, schema
     """
     found = frame.copy()
     for place, name in enumerate(partial.names):
-        free = ~partial.known[:, place]
+        free = partial.fresh[:, place]
         own = next((column for column in frame.columns if str(column) == name), None)
         if own is not None and free.any():
             found[own] = _column(frame[own], drawn[name], free, schema[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -108,9 +108,11 @@ class Model:
 
         return write_shards(draw, rows, rng, self.schema, to, shard=shard, report=progress)
 
-    def impute(self, frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        """Return a table with its missing cells drawn given the rest of their row; see `Sampler.impute`."""
-        return self.sampler.impute(frame, rng)
+    def impute(
+        self, frame: pd.DataFrame, rng: np.random.Generator, columns: Collection[str] | None = None
+    ) -> pd.DataFrame:
+        """Return a table with its missing cells, or those of `columns`, drawn given the rest; see `Sampler.impute`."""
+        return self.sampler.impute(frame, rng, columns)
 
     def predict_proba(self, frame: pd.DataFrame, target: str) -> pd.DataFrame:
         """Return the probability of each value of a column given the rest of a row; see `Sampler.predict_proba`."""

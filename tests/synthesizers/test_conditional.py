@@ -343,6 +343,21 @@ def test_filled_cells_follow_the_conditional_and_none_is_missing(family):
         assert distance(exact, given_that(whole(sampler, order), **left)) > 0.08 or set(left) == set(there)
 
 
+@pytest.mark.parametrize("family", SAMPLERS)
+def test_columns_are_filled_in_alone_whatever_else_is_missing(family):
+    sampler = SAMPLERS[family]()
+    frame = partial_frame(12_000)
+    filled = sampler.impute(frame, np.random.default_rng(0), ["city"])
+    assert not filled["city"].isna().any()
+    pd.testing.assert_frame_equal(filled.drop(columns="city"), frame.drop(columns="city"))
+    alone = (frame["city"].isna() & frame["ill"].isna()).to_numpy()  # nothing of these rows is known
+    exact = np.bincount(EVERY[:, PLACE["city"]], whole(sampler))[:4]
+    assert distance(filled["city"][alone].value_counts(normalize=True)[list("abcd")], exact / exact.sum()) < 0.02
+    for columns, message in ((["town"], "got 'town'"), (["age", "name"], "got 'name'")):
+        with pytest.raises(InputError, match=f"Columns to fill in are modelled ones of the table: age, .*; {message}"):
+            sampler.impute(frame, np.random.default_rng(0), columns)
+
+
 def test_text_is_filled_in_as_text():
     schema = Schema(
         (
