@@ -234,6 +234,11 @@ def tables(draw: Any) -> tuple[Schema, pd.DataFrame]:
 
 
 FAST = [Independent(bins=6), Bootstrap(), Trees(), Smote(), Copula(bins=6), Marginals(**QUICK["marginals"])]
+SLOW = ("ctgan", "vae", "rows", "hybrid", "simulator", "text")
+
+
+def test_every_family_is_tried_on_any_schema():
+    assert {*(family.name for family in FAST), *SLOW} == set(registry.names(registry.SYNTHESIZERS))
 
 
 @pytest.mark.parametrize("family", FAST, ids=lambda family: family.name)
@@ -242,6 +247,21 @@ FAST = [Independent(bins=6), Bootstrap(), Trees(), Smote(), Copula(bins=6), Marg
 def test_no_value_outside_the_domain_is_ever_sampled(family, table, budget):
     schema, frame = table
     budget = None if family.name in ("bootstrap", "trees", "smote") else budget
+    all_in_domain(family, schema, frame, budget)
+
+
+@pytest.mark.parametrize("name", SLOW)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(table=tables())
+def test_nor_by_a_family_that_is_trained(name, table):
+    if name == "text":
+        pytest.importorskip("transformers")
+    family = registry.load(registry.SYNTHESIZERS, name)(**QUICK[name])
+    all_in_domain(family, *table, None)
+
+
+def all_in_domain(family: Any, schema: Schema, frame: pd.DataFrame, budget: Budget | None) -> None:
+    """Fit, and see that every sampled value is in its declared domain and dtype."""
     fitted = model.fit(family, read(frame, schema), Ledger(budget), Secret())
     rows = fitted.sample(40, np.random.default_rng(0))
     assert {column.name: found for column in schema if (found := faults(rows[column.name], column))} == {}
