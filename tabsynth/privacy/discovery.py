@@ -218,7 +218,7 @@ class _Measure:
         return replace(column, decimals=decimals, bounds=bounds)
 
     def _rhythm(self, column: Column) -> tuple[float, ...]:
-        """Return how often each hour of the day or the week comes, or each weekday; all alike where noise drowns it."""
+        """Return how often each hour of the day or the week comes, or each weekday; see `grid.rhythm`."""
         cycle = column.cycle or "week"
 
         def counted() -> NDArray[np.int64]:
@@ -230,8 +230,7 @@ class _Measure:
             return np.asarray(np.sum([np.bincount(each, minlength=cells) for each in places], axis=0))
 
         counts, scale = self._histogram(column, "rhythm", counted)
-        counts = np.where(counts > 2 * scale, counts, 0.0)  # noise alone is no hour
-        return tuple(map(float, counts if counts.any() else np.ones(len(counts))))
+        return tuple(map(float, grid.rhythm(counts, scale)))
 
     def _bins(self, column: Column, bins: int) -> tuple[float, ...]:
         """Return noisy-quantile bins over the column's bounds, spikes as narrow bins of their own."""

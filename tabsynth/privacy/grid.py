@@ -20,6 +20,7 @@ FINEST = 1e-7  # share of the span below which a cell without a step is not spli
 TAIL = 2.0  # widths of the bin before it, from which on an outermost bin may be cut further
 FAR = 0.1  # of an even bin's mass: what a part of a tail holds at least
 HALVINGS = 10  # of an outermost bin, to count what lies far out
+HOURS = 24  # of a day
 LEAST = 0.25  # of an even bin's mass: what a bin holds at least, however much of the mass is in spikes
 
 
@@ -137,6 +138,41 @@ def _cuts(counts: NDArray[np.float64], marks: NDArray[np.float64], least: float)
             found.append(float(mark))
             held = 0.0
     return found
+
+
+def rhythm(counts: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Return weights of a cycle's hours or days from their noisy counts, (cells,); all alike where noise drowns them.
+
+    Hours of a week are first told by their day and their hour of the day, whose sums are less noisy than they are.
+    Those that stand out from that, by three standard deviations of their own count, are told by it.
+
+    >>> rhythm(np.array([90.0, 110, 5, -4, 100, 60, 80]), 10.0)
+    array([ 90., 110.,   0.,   0., 100.,  60.,  80.])
+    """
+    if len(counts) <= HOURS or scale == 0:
+        return _cleared(counts, scale)
+    week = counts.reshape(-1, HOURS)
+    days = _cleared(week.sum(axis=1), scale * HOURS**0.5)
+    hours = _cleared(week.sum(axis=0), scale * len(week) ** 0.5)
+    expected = np.outer(days / days.sum(), hours / hours.sum()) * max(float(week.sum()), 0.0)
+    found = np.where(np.abs(week - expected) > 3 * scale, np.maximum(week, 0.0), expected).reshape(-1)
+    return found if found.any() else np.ones(len(counts))
+
+
+def _cleared(counts: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Return noisy counts less those that noise alone might be, which share what they hold together, if that is more.
+
+    All are alike where none is more than noise, and where they differ by no more: by less than two standard deviations
+    above what chi-squared is on average.
+    """
+    freedom = len(counts) - 1
+    apart = float(((counts - counts.mean()) ** 2).sum())
+    told = counts > 2 * scale
+    if scale > 0 and (apart < scale**2 * (freedom + 2 * (2 * freedom) ** 0.5) or not told.any()):
+        return np.ones(len(counts))
+    rest = counts[~told]
+    share = float(rest.mean()) if rest.sum() > 2 * scale * len(rest) ** 0.5 else 0.0
+    return np.where(told, counts, share) if counts.any() else np.ones(len(counts))
 
 
 def count_cells(axis: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -138,3 +138,35 @@ def test_anchors_keep_a_tail_from_being_lost() -> None:
             worst[name].append(count_cells(values, quantile_bins(found, 32)).max() / len(values))
     assert np.mean(worst["with"]) < 0.11
     assert np.mean(worst["without"]) > 1.4 * np.mean(worst["with"])
+
+
+WEEKS = {  # how often each hour of the week comes, and how far off few noisy counts may be
+    "any day, from 10 to 20": (np.outer(np.ones(7), np.arange(24) // 10 == 1), 0.35),
+    "from Monday to Friday, from 8 to 16": (np.outer(np.arange(7) < 5, np.arange(24) // 8 == 1), 0.35),
+    "always": (np.ones((7, 24)), 0.15),
+}
+
+
+@pytest.mark.parametrize(("week", "most"), WEEKS.values(), ids=WEEKS)
+def test_a_week_of_few_noisy_rows_keeps_its_days_and_hours(week, most):
+    """An hour by itself is lost in the noise here: told alone, whole days were left out and others came twice."""
+    rng, shares = np.random.default_rng(0), (week / week.sum()).reshape(-1)
+    off, days = [], []
+    for _ in range(20):
+        found = grid.rhythm(rng.multinomial(4000, shares) + rng.normal(0, 52, 168), 52.0)
+        gap = found / found.sum() - shares
+        off.append(np.abs(gap).sum() / 2)
+        days.append(np.abs(gap.reshape(7, 24).sum(axis=1)).sum() / 2)
+    assert np.mean(off) < most
+    assert np.mean(days) < 0.2
+
+
+def test_an_hour_that_stands_out_of_its_day_and_its_hour_is_told_by_itself():
+    week = np.outer(np.arange(7) < 5, np.arange(24) // 8 == 1) * 300.0
+    week[5, 22] = 2000.0
+    found = grid.rhythm(week.reshape(-1) + np.random.default_rng(0).normal(0, 20, 168), 20.0).reshape(7, 24)
+    assert found[5, 22] == pytest.approx(2000, abs=80)
+    assert found[:5, 8:16].mean() == pytest.approx(300, abs=60)  # three standard deviations
+    np.testing.assert_array_equal(grid.rhythm(week.reshape(-1), 0.0), week.reshape(-1))
+    np.testing.assert_array_equal(grid.rhythm(np.zeros(168), 0.0), np.ones(168))
+    np.testing.assert_array_equal(grid.rhythm(np.random.default_rng(0).normal(0, 9, 7), 9.0), np.ones(7))
