@@ -255,6 +255,19 @@ def test_the_hours_of_the_larger_moment_are_kept_where_its_cycle_is_declared():
     assert share["day"] > 0.8
 
 
+@pytest.mark.parametrize("family", ["marginals", "independent"])
+def test_numbers_that_are_always_equal_stay_so_by_an_inequality_each_way(family):
+    values = rng().integers(0, 1000, 500)
+    columns = numbers(a=(0, 999), b=(0, 999))
+    rules = (Inequality("a", "b"), Inequality("b", "a"))
+    frame = pd.DataFrame({"a": values, "b": values})
+    for epsilon in (None, 1.0):
+        rows = fitted(frame, Schema(columns, rows=500, constraints=rules), family, epsilon).sample(500, rng())
+        assert (rows["a"] == rows["b"]).all()
+        assert rows["a"].nunique() > 100
+    assert (fitted(frame, Schema(columns), family).sample(500, rng()).diff(axis=1)["b"] != 0).mean() > 0.5
+
+
 def test_a_model_without_such_a_rule_is_as_it_was():
     schema = replace(hospital(), constraints=())
     known = fitted(stays(), schema, "independent").schema
