@@ -145,7 +145,9 @@ def _place(output: str | None, to: Path | None) -> tuple[Path, bool]:
 
 def impute(  # noqa: PLR0917  (a command's options are its arguments)
     model: ModelFolder,
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A table of yours with missing cells.")],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="A table of yours with missing cells: a file, or a URL.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new file: .csv or .parquet.")],
     column: Annotated[
         list[str] | None, typer.Option("--column", help="Fill in this column only; may be repeated.")
@@ -160,6 +162,7 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
     Cells that are there stay as they are. Nothing is charged: this is your own use of your rows.
     """
     from tabsynth.files import require_ending, write_frame
+    from tabsynth.sources import open_source
     from tabsynth.synthesizers.model import load
 
     require_ending(output)
@@ -170,15 +173,16 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
     filled = fitted.impute(cells, np.random.default_rng(seed), column or None)
     with whole(output) as part:
         write_frame(filled, part)
-    people.print(
-        f"Filled [bold]{escape(str(output))}[/]. It holds the rows of {escape(str(table))}: keep it like them."
-    )
+    label = open_source(table, delimiter=delimiter).label  # a URL without its password
+    people.print(f"Filled [bold]{escape(str(output))}[/]. It holds the rows of {escape(label)}: keep it like them.")
     answer(as_json, rows=len(filled), output=str(output))
 
 
-def cells_of(path: Path, delimiter: str | None = None) -> pd.DataFrame:
-    """Read a file as it stands, the cells of CSV as text; raise TableError naming the file and the rule it breaks."""
-    from tabsynth.files import read_raw
+def cells_of(source: Path | str, delimiter: str | None = None) -> pd.DataFrame:
+    """Read a table as it stands, the cells of CSV as text; raise TableError naming it and the rule it breaks."""
+    from tabsynth.files import chunks
+    from tabsynth.sources import open_source
 
-    frame: pd.DataFrame = read_raw(path, delimiter=delimiter).columns.to_pandas()
+    (whole,) = chunks(open_source(source, delimiter=delimiter), rows=None)
+    frame: pd.DataFrame = whole.columns.to_pandas()
     return frame

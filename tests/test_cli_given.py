@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,20 @@ def test_columns_are_filled_in_alone(saved: Path, tmp_path: Path, capsys: pytest
     assert run([*command, str(tmp_path / "no.csv"), "--column", "town"]) == 2
     assert "age, city, ill; got 'town'" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "no.csv").exists()
+
+
+def test_a_table_of_a_database_is_filled_in(saved: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    with sqlite3.connect(tmp_path / "people.db") as connection:
+        connection.execute("CREATE TABLE people (age INTEGER, city TEXT)")
+        connection.executemany("INSERT INTO people VALUES (?, ?)", [(33, None), (None, "Ulm")] * 30)
+    connection.close()
+    url = f"sqlite:///{tmp_path}/people.db?table=people"
+    assert run(["impute", str(saved), url, "-o", str(tmp_path / "filled.csv"), "--seed", "0"]) == 0
+    found = pd.read_csv(tmp_path / "filled.csv")
+    assert not found.isna().any().any()
+    assert (found["age"].iloc[::2] == 33).all()
+    assert (found["city"].iloc[1::2] == "Ulm").all()
 
 
 def test_filling_in_is_written_into_the_ledger_of_the_table(saved: Path, tmp_path: Path) -> None:
