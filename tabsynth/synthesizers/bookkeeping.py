@@ -86,10 +86,10 @@ def _squares(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> Tensor:
         return gradient.square().sum((1, 2))
     if inputs.dim() == 2:
         return gradient.square().sum(1) * (inputs.square().sum(1) + 1)
-    products = ((inputs @ inputs.transpose(1, 2) + 1) * (gradient @ gradient.transpose(1, 2))).sum((1, 2))
-    lengths = ((inputs.square().sum(2) + 1) * gradient.square().sum(2)).sqrt().sum(1)
+    products = (inputs @ inputs.transpose(1, 2) + 1) * (gradient @ gradient.transpose(1, 2))
+    lengths = products.diagonal(dim1=1, dim2=2).sqrt().sum(1)  # of the steps' own gradients
     terms = inputs.shape[2] + gradient.shape[2] + inputs.shape[1] ** 2
-    return products + rounding(lengths, terms, products.dtype)
+    return products.sum((1, 2)) + rounding(lengths, terms, products.dtype)
 
 
 def _add(totals: dict[int, Tensor], layer: nn.Module, inputs: Tensor, gradient: Tensor, factors: Tensor) -> None:
