@@ -163,8 +163,9 @@ def _described(column: Column, version: str) -> dict[str, Any]:
     if version == "V1":
         number = {"integer": "Int64", "float": "Float"}.get(column.kind)
         return described | ({} if number is None else {"computer_representation": number})
-    decimals = column.decimals if column.kind == "float" else column.decimals or 0
-    facts: dict[str, Any] = {"range_is_nullable": column.nullable, "decimal_places": decimals}
+    facts: dict[str, Any] = {"range_is_nullable": column.nullable}
+    if column.kind in numbers:  # of other columns SDV takes the word for an error
+        facts["decimal_places"] = column.decimals if column.kind == "float" else column.decimals or 0
     if column.categories is not None:
         facts["range_values"] = list(column.categories)
     if column.bounds is not None:

@@ -158,6 +158,12 @@ def test_written_and_read_again():
         to_sdv(PEOPLE, version="V3")
 
 
+def test_only_numbers_have_decimal_places():
+    """SDV 2 calls a word that is not for a column's sdtype an error, and refuses the whole table."""
+    written = to_sdv(PEOPLE, version="V2")["tables"]["table"]["columns"]
+    assert [name for name, described in written.items() if "decimal_places" in described] == ["age", "cost"]
+
+
 def test_a_schema_file_may_be_metadata(tmp_path):
     write_sdv(PEOPLE, tmp_path / "metadata.json")
     assert read_schema(tmp_path / "metadata.json") == from_sdv(to_sdv(PEOPLE))
