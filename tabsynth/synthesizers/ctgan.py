@@ -30,6 +30,7 @@ from tabsynth.errors import InputError
 from tabsynth.privacy.checkpoint import Randomness, Stateful, keep, taken_up
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
+from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
@@ -128,10 +129,11 @@ class CTGAN:
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Discover, measure, train; see `Synthesizer.fit`.
 
-        Raises InputError, before anything is charged, when `batch` is larger than the declared number of rows, and when
-        `pac` is not 1 under a budget.
+        Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
+        InputError when `batch` is larger than that number, or `pac` is not 1 under a budget.
         """
-        require_room(self.batch, table.schema)
+        refuse_hopeless(table.schema, ledger, self.shares.one_way)
+        require_room(table.schema, batch=self.batch)
         if self.pac > 1 and ledger.bounded:
             raise InputError("pac must be 1 under a budget: a critic that packs rows mixes privacy units.")
         table = bound_contributions(table, secret)

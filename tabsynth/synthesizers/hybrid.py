@@ -36,7 +36,7 @@ from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_sampler import Graphical
 from tabsynth.synthesizers.row_gradients import clipped_sums
-from tabsynth.synthesizers.steps import charge_steps, passes
+from tabsynth.synthesizers.steps import charge_steps, passes, require_room
 from tabsynth.synthesizers.training import Training, adam
 from tabsynth.synthesizers.transformer import clipped_sum
 from tabsynth.table import Table
@@ -118,9 +118,9 @@ class Hybrid:
     `discovery` and `marginals` are shares of the budget; DP-SGD takes the rest. `bins`, `pairs`, `rounds`, `iterations`
     and `cells` are settings of the graphical model, see `Marginals`. `steps`, `batch`, `rate`, `average`,
     `max_grad_norm` and `centre`, the number of the model's own rows that a step is centred on (0: not at all), count
-    under a budget; without one `epochs` passes are made in batches of `free_batch` with
-    `free_rate` and `free_average`. `device` is where it trains: "auto" (a GPU when there is one), "cpu", "cuda" or
-    "cuda:0".
+    under a budget; without one `epochs` passes are made in batches of `free_batch` with `free_rate` and `free_average`.
+    A batch of None: 2,048 rows under a budget and 256 without, or all of a smaller table. `device` is where it trains:
+    "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -133,13 +133,13 @@ class Hybrid:
     iterations: int = 1000
     cells: int = 20_000
     steps: int = 30
-    batch: int = 2048
+    batch: int | None = None
     rate: float = 4e-3
     average: float = 0.9
     max_grad_norm: float = 0.5
     centre: int = 1024
     epochs: float = 16.0
-    free_batch: int = 256
+    free_batch: int | None = None
     free_rate: float = 3e-3
     free_average: float = 0.995
     width: int = 64
@@ -157,18 +157,8 @@ class Hybrid:
             _check.positive(name, getattr(self, name))
         for name in ("average", "free_average"):
             _check.within(name, getattr(self, name), 0, 1)
-        for name in (
-            "bins",
-            "rounds",
-            "iterations",
-            "cells",
-            "steps",
-            "batch",
-            "free_batch",
-            "width",
-            "depth",
-            "heads",
-        ):
+        given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
+        for name in ("bins", "rounds", "iterations", "cells", "steps", "width", "depth", "heads", *given):
             _check.at_least(name, getattr(self, name), 1)
         for name in ("pairs", "centre", "seed"):
             _check.at_least(name, getattr(self, name), 0)
@@ -181,10 +171,14 @@ class Hybrid:
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
         """Discover, measure marginals, estimate, train; see `Synthesizer.fit`.
 
-        Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
+        Raises, before anything is charged, ModelError when noise would drown the declared number of rows, or the
+        graphical model could not hold the columns (see `Marginals.fit`), and InputError when a batch that was asked for
+        is larger than that number.
         """
         first = self.first()
         refuse_hopeless(table.schema, ledger, first.one_way * self.marginals)
+        first.require_room(table.schema, ledger, self.marginals)
+        require_room(table.schema, batch=self.batch, free_batch=self.free_batch)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=first.bins_of(table.schema, ledger))
         tokens = Encoder(known.schema).encode(table.private).tokens
@@ -205,8 +199,8 @@ class Hybrid:
     def _steps(self, units: float, *, noisy: bool) -> DPSGDSettings:
         """Return the steps under a budget; without one, those of passes over so many units."""
         if noisy:
-            return DPSGDSettings(self.steps, self.batch, self.max_grad_norm)
-        return passes(self.epochs, self.free_batch, units)
+            return DPSGDSettings(self.steps, self.batch or 2048, self.max_grad_norm)
+        return passes(self.epochs, self.free_batch or 256, units)
 
     def centring(self, model: AnchoredTransformer, step: int) -> list[Tensor]:
         """Return less what clipped gradients come to on average over rows of the model itself, fresh ones each step."""

@@ -18,6 +18,7 @@ from tabsynth import _check
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError
 from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal, count_tokens
 from tabsynth.privacy.mechanisms import noisy_histograms_for_the_rest
@@ -74,7 +75,11 @@ class Independent:
             raise InputError("discovery must be less than 1, for the marginals take the rest.")
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:
-        """Measure every column's marginal; see `Synthesizer.fit`."""
+        """Measure every column's marginal; see `Synthesizer.fit`.
+
+        Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
+        """
+        refuse_hopeless(table.schema, ledger, 1 - self.discovery)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         encoder = Encoder(known.schema)

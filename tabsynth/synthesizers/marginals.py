@@ -94,13 +94,20 @@ class Marginals:
         the model would pass its cap, or the columns are more than memory holds.
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
-        most = self._codes(table.schema, ledger)[0]
-        refuse_oversized(table.schema.modelled, table.schema.target, most, self.cells)
+        self.require_room(table.schema, ledger)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins_of(table.schema, ledger))
         tokens = Encoder(known.schema).tokens(table.private)
         model = self.learn(known, tokens, ledger, secret, progress)
         return MarginalsSampler(known.schema, model.chain, model.within, model.keeps)
+
+    def require_room(self, schema: Schema, ledger: Ledger, share: float | None = None) -> None:
+        """Raise ModelError when a table of the model would pass its cap, or the columns are more than memory holds.
+
+        `share` of the budget as in `learn`: with less of it there are fewer codes.
+        """
+        own = self if share is None else self._scaled(share)
+        refuse_oversized(schema.modelled, schema.target, own._codes(schema, ledger)[0], self.cells)
 
     def learn(
         self,

@@ -286,10 +286,10 @@ class Rows:
         """Discover, measure marginals, train; see `Synthesizer.fit`.
 
         Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
-        InputError when `batch` is larger than that number, or nothing is left for training.
+        InputError when a batch that was asked for is larger than that number, or nothing is left for training.
         """
         refuse_hopeless(table.schema, ledger, self.one_way)
-        require_room(self.batch, table.schema)
+        require_room(table.schema, batch=self.batch, free_batch=self.free_batch)
         noisy, recipe = ledger.bounded, self.recipe(ledger)
         if noisy and table.schema.target and self.discovery + self.one_way + recipe.with_target >= 1:
             raise InputError(f"{SHARED}; with_target is {recipe.with_target:g} at this epsilon.")

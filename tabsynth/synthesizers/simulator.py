@@ -31,6 +31,7 @@ from tabsynth.columns.times import cycle_cells
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, TableError
 from tabsynth.privacy.discovery import discover
+from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
@@ -196,12 +197,15 @@ class Simulator:
         """Run the function dry, measure, and look for parameters; see `Synthesizer.fit`.
 
         Raises InputError, before anything is charged or a row is read, when the function is not installed, raises, or
-        returns something else than rows of this schema (see `Simulation.run`), or when a statistic is none.
+        returns something else than rows of this schema (see `Simulation.run`), or when a statistic is none; ModelError
+        when noise would drown the declared number of rows and nothing is declared to go by.
         """
         names = tuple(name for name, _, _ in self.parameters)
         simulation = Simulation(self.simulator, names, replace(table.schema, constraints=()))
         self._dry_run(simulation)
         figures = Figures.of(self.statistics, table.schema)
+        if not figures.known:
+            refuse_hopeless(table.schema, ledger, self.one_way)
         schema, goal = self._goal(table, ledger, secret, figures)
         encoder = Encoder(schema)
 

@@ -60,16 +60,17 @@ def warm_up_cosine(progress: float, warm_up: float = 0.05, start: float = 0.0) -
     return min(1.0, progress / warm_up + start) * (0.02 + 0.98 * cosine)
 
 
-def require_room(batch: int | None, schema: Schema) -> None:
-    """Refuse a batch that was asked for and is larger than the table, as far as its size is public.
+def require_room(schema: Schema, **batches: int | None) -> None:
+    """Refuse a batch that was asked for, by its setting's name, and is larger than the table: as far as that is public.
 
     >>> from tabsynth.schema import Column
-    >>> require_room(64, Schema((Column("age", "integer"),), rows=50))
+    >>> require_room(Schema((Column("age", "integer"),), rows=50), batch=None, free_batch=64)
     Traceback (most recent call last):
-    tabsynth.errors.InputError: batch must be at most the table's 50 rows; got 64.
+    tabsynth.errors.InputError: free_batch must be at most the table's 50 rows; got 64.
     """
-    if batch is not None and schema.rows is not None and batch > schema.rows:
-        raise InputError(f"batch must be at most the table's {schema.rows} rows; got {batch}.")
+    for name, batch in batches.items():
+        if batch is not None and schema.rows is not None and batch > schema.rows:
+            raise InputError(f"{name} must be at most the table's {schema.rows} rows; got {batch}.")
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ from tabsynth.synthesizers.constrained import Automaton, Written
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.language_model import LanguageModel
 from tabsynth.synthesizers.layer_gradients import clipped_sum, require_exact
-from tabsynth.synthesizers.steps import charge_steps, passes, warm_up_cosine
+from tabsynth.synthesizers.steps import charge_steps, passes, require_room, warm_up_cosine
 from tabsynth.synthesizers.text_cells import Cells, Lines, Scribe
 from tabsynth.synthesizers.text_clock import Clock
 from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelling
@@ -132,8 +132,9 @@ class Text:
 
     `steps`, `batch`, `rate`, `average`, `max_grad_norm`, `bins` and `warm_steps` (of `free_batch` rows from noisy
     marginals) count under a budget; without one `epochs` passes are made in batches of `free_batch` with `free_rate`,
-    `free_average` and `free_bins`. `discovery` and `one_way` split the budget; training takes the rest. At most about
-    `chunk` rows are computed at once. `device` is where training runs: "auto", "cpu", "cuda" or "cuda:0".
+    `free_average` and `free_bins`. A batch of None: 2,048 rows under a budget and 128 without, or all of a smaller
+    table. `discovery` and `one_way` split the budget; training takes the rest. At most about `chunk` rows are computed
+    at once. `device` is where training runs: "auto", "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -147,13 +148,13 @@ class Text:
     depth: int = 2
     heads: int = 2
     steps: int = 100
-    batch: int = 2048
+    batch: int | None = None
     rate: float = 2e-3
     average: float = 0.95
     max_grad_norm: float = 0.5
     warm_steps: int = 200
     epochs: float = 4.0
-    free_batch: int = 128
+    free_batch: int | None = None
     free_rate: float = 3e-3
     free_average: float = 0.99
     bins: int = 32
@@ -174,7 +175,8 @@ class Text:
             _check.positive(name, getattr(self, name))
         for name in ("average", "free_average"):
             _check.within(name, getattr(self, name), 0, 1)
-        for name in ("tokens", "width", "depth", "heads", "steps", "batch", "free_batch", "bins", "free_bins", "chunk"):
+        given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
+        for name in ("tokens", "width", "depth", "heads", "steps", "bins", "free_bins", "chunk", *given):
             _check.at_least(name, getattr(self, name), 1)
         for name in ("lora", "warm_steps", "seed"):
             _check.at_least(name, getattr(self, name), 0)
@@ -193,12 +195,13 @@ class Text:
         """Discover, measure one-way marginals, train; see `Synthesizer.fit`.
 
         Raises ModelError and InputError, before anything is charged, when a package or the pretrained model is not
-        there, when its gradients cannot be clipped exactly, when a row cannot be spelled in `tokens`, or when noise
-        would drown the declared number of rows.
+        there, when its gradients cannot be clipped exactly, when a row cannot be spelled in `tokens`, when noise
+        would drown the declared number of rows, or when a batch that was asked for is larger than that number.
         """
         language_model.require_extra(self.lora)
         refuse_hopeless(table.schema, ledger, self.one_way)
         noisy = ledger.bounded
+        require_room(table.schema, batch=self.batch, free_batch=None if noisy else self.free_batch)
         clock = Clock(self.seconds)
         model, speller, longest = self._prepared(table.schema.modelled, noisy)
         table = bound_contributions(table, secret)
@@ -259,7 +262,7 @@ class _Training:
         self, settings: Text, model: LanguageModel, automaton: Automaton, clock: Clock, *, private: bool
     ) -> None:
         self.settings, self.model, self.automaton, self.clock, self.private = settings, model, automaton, clock, private
-        self.device = pick(settings.device)
+        self.device, self.free_batch = pick(settings.device), settings.free_batch or 128
         model.net.to(self.device)
         self.trained = nn.ParameterList(p for p in model.net.parameters() if p.requires_grad)
         self.optimizer = adam(self.trained, noisy=private)
@@ -269,10 +272,10 @@ class _Training:
         own, rng = self.settings, np.random.default_rng(self.settings.seed)
         optimizer = torch.optim.Adam(self.trained, betas=(0.9, 0.99))
         for step in range(1, own.warm_steps + 1):
-            drawn = [rng.choice(len(p), own.free_batch, p=p) for p in (one.probabilities() for one in ones)]
+            drawn = [rng.choice(len(p), self.free_batch, p=p) for p in (one.probabilities() for one in ones)]
             total = self.sum_of(self.mute(np.stack(drawn, 1)), math.inf, mute=True)
             for p, gradient in zip(self.trained, total, strict=True):
-                p.grad = gradient / own.free_batch
+                p.grad = gradient / self.free_batch
             optimizer.param_groups[0]["lr"] = own.free_rate * warm_up_cosine(step / own.warm_steps)
             optimizer.step()
             self.clock.require()
@@ -282,9 +285,9 @@ class _Training:
         """Charge all steps: what is left of the budget."""
         own = self.settings
         if self.private:
-            settings = DPSGDSettings(own.steps, own.batch, own.max_grad_norm)
+            settings = DPSGDSettings(own.steps, own.batch or 2048, own.max_grad_norm)
         else:
-            settings = passes(own.epochs, own.free_batch, units)
+            settings = passes(own.epochs, self.free_batch, units)
         self.require_time(settings, units)
         return charge_steps(settings, self.optimizer, table, units, ledger=ledger, secret=secret, why="language model")
 

@@ -126,12 +126,13 @@ class VAESampler(Sampler):
 class VAE:
     """Settings of the variational autoencoder; defaults are those of the benchmark.
 
-    `steps`, `batch`, `rate` and `max_grad_norm` count under a budget; without one `epochs` passes are made in batches
-    of `free_batch` with `free_rate`. `batch` None: 8,192 rows, or all of a smaller table. Before that the decoder takes
-    `warm_steps` on marginals alone, and the encoder `dream_steps` on rows of the decoder. `match_weight` is what the
-    marginals count beside the evidence lower bound, `beta` what the divergence from the prior counts within it, and
-    `free_bits` what each latent unit may diverge, in nats, before it counts. `discovery` and `shares` split the budget;
-    training takes the rest. `device` is where it runs: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
+    `steps`, `batch`, `rate` and `max_grad_norm` count under a budget; without one `epochs` passes are made in
+    batches of `free_batch` with `free_rate`. A batch of None: 8,192 rows under a budget and 512 without, or all of
+    a smaller table. Before that the decoder takes `warm_steps` on marginals alone, and the encoder `dream_steps` on
+    rows of the decoder. `match_weight` is what the marginals count beside the evidence lower bound, `beta` what the
+    divergence from the prior counts within it, and `free_bits` what each latent unit may diverge, in nats, before
+    it counts. `discovery` and `shares` split the budget; training takes the rest. `device` is where it runs: "auto"
+    (a GPU when there is one), "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -141,7 +142,7 @@ class VAE:
     rate: float = 2e-3
     max_grad_norm: float = 2.0
     epochs: float = 30.0
-    free_batch: int = 512
+    free_batch: int | None = None
     free_rate: float = 4e-3
     warm_steps: int = 800
     dream_steps: int = 200
@@ -171,8 +172,8 @@ class VAE:
         for name in ("match_weight", "beta", "free_bits"):
             _check.within(name, getattr(self, name), 0, math.inf)
         _check.within("average", self.average, 0, 1)
-        given = ["batch"] if self.batch is not None else []
-        for name in ("steps", "free_batch", "latent", "width", "bins", *given):
+        given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
+        for name in ("steps", "latent", "width", "bins", *given):
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("match_rows", self.match_rows, 2)
         for name in ("warm_steps", "dream_steps", "depth", "seed"):
@@ -190,10 +191,10 @@ class VAE:
         """Discover, measure, train; see `Synthesizer.fit`.
 
         Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
-        InputError when `batch` is larger than that number.
+        InputError when a batch that was asked for is larger than that number.
         """
         refuse_hopeless(table.schema, ledger, self.shares.one_way)
-        require_room(self.batch, table.schema)
+        require_room(table.schema, batch=self.batch, free_batch=self.free_batch)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         encoder = Encoder(known.schema)
@@ -224,7 +225,7 @@ class VAE:
         if ledger.bounded:
             settings = DPSGDSettings(self.steps, self.batch or 8192, self.max_grad_norm)
         else:
-            settings = passes(self.epochs, self.free_batch, known.units)
+            settings = passes(self.epochs, self.free_batch or 512, known.units)
         return charge_steps(
             settings,
             training.optimizer,

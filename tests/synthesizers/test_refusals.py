@@ -1,0 +1,67 @@
+"""What cannot be is refused by every family before anything is charged, in words that say what would fit."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib.util import find_spec
+
+import pytest
+
+from tabsynth import registry
+from tabsynth.errors import InputError, ModelError
+from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
+from tabsynth.schema import Column, Schema
+from tabsynth.synthesizers.base import Synthesizer
+from tabsynth.testing import sealed
+
+LEVELS = tuple("abcdef")
+FAMILIES = [
+    pytest.param(
+        registry.load(registry.SYNTHESIZERS, name),
+        id=name,
+        marks=pytest.mark.skipif(name == "text" and find_spec("transformers") is None, reason="needs the extra llm"),
+    )
+    for name in registry.names(registry.SYNTHESIZERS)
+]
+
+
+def refusal(synthesizer: Synthesizer, schema: Schema, budget: Budget | None, kind: type[Exception]) -> str:
+    """Return what a fit says that must not touch a row, which the sealed table sees to, or charge anything."""
+    ledger = Ledger(budget)
+    with pytest.raises(kind) as raised:
+        synthesizer.fit(sealed(schema), ledger, Secret())
+    assert not ledger.charges
+    return str(raised.value)
+
+
+def table(columns: int, rows: int) -> Schema:
+    named = [Column(f"c{place}", "categorical", categories=LEVELS, nullable=False) for place in range(columns)]
+    return Schema((Column("t", "categorical", ("target",), categories=LEVELS, nullable=False), *named), rows=rows)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_budget_that_is_all_noise_is_refused_with_what_would_fit(family):
+    if family.name in ("bootstrap", "smote", "trees"):
+        pytest.skip("refuses every budget")
+    said = refusal(family(), table(39, rows=200), Budget(0.01, 1e-5), ModelError)
+    assert "epsilon 0.01 is too small for 200 rows and 40 columns" in said
+    assert "What would fit: epsilon" in said
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("setting", ["batch", "free_batch"])
+def test_a_batch_that_was_asked_for_is_no_larger_than_the_table(family, setting):
+    if setting not in {field.name for field in fields(family)}:
+        pytest.skip("has no such batch")
+    budget = Budget(3.0, 1e-5) if setting == "batch" else None
+    said = refusal(family(**{setting: 301}), table(5, rows=300), budget, InputError)
+    assert said == f"{setting} must be at most the table's 300 rows; got 301."
+
+
+@pytest.mark.parametrize("name", ["marginals", "hybrid"])
+def test_a_table_of_the_model_over_its_cap_is_refused(name):
+    family = registry.load(registry.SYNTHESIZERS, name)
+    said = refusal(family(cells=35), table(5, rows=3000), Budget(3.0, 1e-5), ModelError)
+    assert "may have 35 cells, and column 'c0' beside the target 't' needs 36" in said
