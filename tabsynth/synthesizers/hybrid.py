@@ -36,8 +36,8 @@ from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_sampler import Graphical
 from tabsynth.synthesizers.row_gradients import clipped_sums
-from tabsynth.synthesizers.steps import charge_steps, passes, require_room
-from tabsynth.synthesizers.training import Training, adam
+from tabsynth.synthesizers.steps import PUBLIC, charge_steps, passes, require_likely, require_room
+from tabsynth.synthesizers.training import RATES, Training, adam
 from tabsynth.synthesizers.transformer import clipped_sum
 from tabsynth.table import Table
 
@@ -194,7 +194,11 @@ class Hybrid:
         sums = clipped_sums(model, tokens, model.orders, steps.max_grad_norm)
         beside = partial(self.centring, model) if noisy and self.centre else None
         training.run(dpsgd, sums, progress, ledger.spent.epsilon, beside=beside)
-        return HybridSampler(known.schema, training.averaged.cpu())
+        trained = training.averaged.cpu()
+        tried = trained.anchor.sample(PUBLIC, np.random.default_rng(self.seed))
+        with torch.no_grad():
+            require_likely(trained.losses(tried, trained.orders(PUBLIC)), len(trained.sizes), RATES)
+        return HybridSampler(known.schema, trained)
 
     def _steps(self, units: float, *, noisy: bool) -> DPSGDSettings:
         """Return the steps under a budget; without one, those of passes over so many units."""

@@ -38,8 +38,8 @@ from tabsynth.synthesizers.row_gradients import clipped_sums, some_shuffled
 from tabsynth.synthesizers.rows_given import Given, Sight
 from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
 from tabsynth.synthesizers.starting import Ties, measured_start
-from tabsynth.synthesizers.steps import charge_steps, passes, require_room
-from tabsynth.synthesizers.training import Training, adam
+from tabsynth.synthesizers.steps import charge_steps, independent_rows, passes, require_likely, require_room
+from tabsynth.synthesizers.training import RATES, Training, adam
 from tabsynth.synthesizers.transformer import RowTransformer, Steps
 from tabsynth.table import Table
 
@@ -318,7 +318,10 @@ class Rows:
         orders = some_shuffled(order, self.shuffled, secret)
         sums = clipped_sums(model, tokens, orders, steps.max_grad_norm, weights=weights)
         training.run(dpsgd, sums, progress, ledger.spent.epsilon)
-        return RowsSampler(known.schema, self, training.averaged.cpu(), order)
+        sampler = RowsSampler(known.schema, self, training.averaged.cpu(), order)
+        tried = torch.from_numpy(independent_rows([each.numpy() for each in start], self.seed))
+        require_likely(-torch.from_numpy(sampler._scores(tried)), len(start), RATES)
+        return sampler
 
     def _steps(self, recipe: Recipe | None, units: float) -> DPSGDSettings:
         """Return the steps of a recipe under a budget; without one, of passes over so many units."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tabsynth.errors import InputError, ModelError
@@ -14,6 +17,9 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.table import Table
+
+IMPOSSIBLE = 40.0  # nats a cell
+PUBLIC = 64  # rows that a trained model is tried on
 
 
 def charge_steps(
@@ -78,6 +84,26 @@ def average(means: Iterable[Tensor], weights: Iterable[Tensor], memory: float) -
     """Move running means towards the weights, keeping the share `memory` of what they were."""
     for mean, now in zip(means, weights, strict=True):
         mean.lerp_(now, 1 - memory)
+
+
+def independent_rows(shares: Sequence[NDArray[np.floating[Any]]], seed: int) -> NDArray[np.int64]:
+    """Return PUBLIC rows of tokens (rows, columns) whose columns follow measured `shares` and no row of the table."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.choice(len(each), PUBLIC, p=np.float64(each) / np.float64(each).sum()) for each in shares], 1)
+
+
+def require_likely(losses: Tensor, columns: int, remedy: str) -> None:
+    """Raise ModelError when public rows, such as `independent_rows`, are all but impossible under a trained model.
+
+    `losses` (rows,) are their negative log-likelihoods in nats. Under a budget this is how divergence shows: a gradient
+    that is not finite counts as none, so weights stay numbers while the model comes to draw one row again and again.
+
+    >>> require_likely(torch.tensor([9.0, torch.inf]), columns=3, remedy="rate")
+    Traceback (most recent call last):
+    tabsynth.errors.ModelError: The training diverged: the model rules out most values. Lower rate.
+    """
+    if not float(losses.double().mean()) <= IMPOSSIBLE * columns:
+        raise ModelError(f"The training diverged: the model rules out most values. Lower {remedy}.")
 
 
 def require_finite(tensors: Iterable[Tensor], remedy: str) -> None:

@@ -43,11 +43,18 @@ from tabsynth.synthesizers.constrained import Automaton, Written
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.language_model import LanguageModel
 from tabsynth.synthesizers.layer_gradients import clipped_sum, require_exact
-from tabsynth.synthesizers.steps import charge_steps, passes, require_room, warm_up_cosine
+from tabsynth.synthesizers.steps import (
+    charge_steps,
+    independent_rows,
+    passes,
+    require_likely,
+    require_room,
+    warm_up_cosine,
+)
 from tabsynth.synthesizers.text_cells import Cells, Lines, Scribe
 from tabsynth.synthesizers.text_clock import Clock
 from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelling
-from tabsynth.synthesizers.training import Training, adam
+from tabsynth.synthesizers.training import RATES, Training, adam
 from tabsynth.table import Table
 
 BLOCK = 1024  # rows that are sampled together at most, always the same number for one model
@@ -226,6 +233,7 @@ class Text:
             training.warm_up(ones)
         dpsgd = training.charge(table, known.units, ledger, secret)
         trained = training.run(dpsgd, lines, progress, ledger.spent.epsilon)
+        training.try_on(independent_rows([one.probabilities() for one in ones], self.seed))
         return TextSampler(known.schema, spelling, trained, speller, self.pretrained)
 
     def _prepared(self, columns: Sequence[Column], noisy: bool) -> tuple[LanguageModel | None, Speller, int]:
@@ -345,6 +353,12 @@ class _Training:
 
         inputs = [written.ids.to(self.device), written.branches.to(self.device)]
         return clipped_sum(self.model.net, losses, inputs, max_grad_norm, owner=owner, chunk=self.settings.chunk)
+
+    @torch.no_grad()
+    def try_on(self, tokens: NDArray[np.int64]) -> None:
+        """Raise ModelError when these public rows are all but impossible under the trained model."""
+        written = self.automaton.without_texts(_written(self.automaton, self.mute(tokens)))
+        require_likely(_losses(self.model, self.automaton, written), tokens.shape[1], RATES)
 
 
 def _losses(model: LanguageModel, automaton: Automaton, written: Written) -> Tensor:

@@ -17,6 +17,7 @@ from tabsynth.synthesizers.base import Progress
 from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
 
 Model = TypeVar("Model", bound=nn.Module)
+RATES = "rate or free_rate"
 TOLD = 20  # steps without noise, which are quick, between two signs of progress
 
 
@@ -59,7 +60,7 @@ class Training(Generic[Model]):
             if dpsgd.noise_multiplier > 0 or batch.step % TOLD == 0 or batch.step == steps:
                 progress(before + batch.step, before + steps, {"epsilon": epsilon})
         dpsgd.finish()
-        require_finite(self.averaged.parameters(), "rate or free_rate")
+        require_finite(self.averaged.parameters(), RATES)
 
 
 def adam(parameters: Iterable[nn.Parameter], *, noisy: bool) -> torch.optim.Optimizer:

@@ -14,9 +14,14 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers.base import Synthesizer
-from tabsynth.testing import sealed
+from tabsynth.testing import awkward_table, sealed
 
 LEVELS = tuple("abcdef")
+SMALL = {  # fits of a moment
+    "rows": {"steps": 4, "batch": 64, "width": 8, "depth": 1},
+    "hybrid": {"pairs": 2, "rounds": 1, "iterations": 60, "cells": 2000, "steps": 4, "batch": 64, "centre": 32},
+    "text": {"steps": 3, "batch": 64, "warm_steps": 2, "width": 8, "depth": 1, "heads": 1},
+}
 FAMILIES = [
     pytest.param(
         registry.load(registry.SYNTHESIZERS, name),
@@ -65,3 +70,14 @@ def test_a_table_of_the_model_over_its_cap_is_refused(name):
     family = registry.load(registry.SYNTHESIZERS, name)
     said = refusal(family(cells=35), table(5, rows=3000), Budget(3.0, 1e-5), ModelError)
     assert "may have 35 cells, and column 'c0' beside the target 't' needs 36" in said
+
+
+@pytest.mark.parametrize("rate", [100.0, 1e30])
+@pytest.mark.parametrize("family", [each for each in FAMILIES if each.id in SMALL])
+def test_a_fit_under_a_budget_that_diverges_says_so(family, rate):
+    """Clipping keeps every step finite, and the weights with it: what they draw is one row, again and again."""
+    ledger = Ledger(Budget(3.0, 1e-5))
+    with pytest.raises(ModelError, match=r"The training diverged.* Lower rate"):
+        family(**SMALL[family.name], rate=rate).fit(awkward_table("every kind"), ledger, Secret())
+    assert ledger.spent.epsilon <= 3.0
+    family(**SMALL[family.name]).fit(awkward_table("every kind"), Ledger(Budget(3.0, 1e-5)), Secret())
