@@ -149,7 +149,7 @@ def test_a_pretrained_model_writes_free_text_in_its_own_ids(base, tmp_path):
     schema = Schema((Column("ill", "boolean"), Column("note", "text", max_length=15, nullable=True)), rows=60)
     notes = ["the city is", "Ulm <end>", "北京 is missing", None] * 15  # one spells the sign for an end
     table = read(pd.DataFrame({"ill": [True, False] * 30, "note": notes}), schema)
-    fitted, ledger = fit(table, Budget(1.0, 1e-5), pretrained=str(base))
+    fitted, ledger = fit(table, Budget(1.0, 1e-5), pretrained=str(base), batch=60)
     assert ledger.spent.epsilon <= 1.0
     chances = fitted.sampler.log_likelihood(table.private)
     assert np.isfinite(chances).all()
