@@ -48,7 +48,6 @@ LOOKED = "how many of a column's texts have the form of personal data (`--look`)
 CHECKPOINT = "the checkpoint of a fit"
 
 SITES: dict[str, dict[str, str]] = {
-    "cli_given.py": {"cells_of: read_raw": GIVEN},
     "conversion.py": {"convert: raw": RULES}
     | dict.fromkeys(("salvaged: raw", "_read_in_part: raw", "_with: raw", "_respelled: raw"), INSIDE),
     "drafting/candidates.py": {"Candidate.take: raw": DRAFTED},
