@@ -126,13 +126,13 @@ class Hybrid:
     """
 
     discovery: float = 0.10
-    marginals: float = 0.75
+    marginals: float = 0.85
     bins: int = 64
     pairs: int = 15
     rounds: int = 3
     iterations: int = 1000
     cells: int = 20_000
-    steps: int = 30
+    steps: int = 15
     batch: int | None = None
     rate: float = 4e-3
     average: float = 0.9
