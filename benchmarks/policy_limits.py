@@ -32,6 +32,7 @@ TIED = {"adult": "relationship", "bank": "poutcome", "shoppers": "VisitorType", 
 CHECKS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("tvd2", {}, "ceiling"),
     ("ks", {"over": "worst"}, "ceiling"),
+    ("tvd1", {"over": "worst"}, "ceiling"),
     ("jensen_shannon", {"over": "worst"}, "ceiling"),
     ("missing", {"over": "worst"}, "ceiling"),
     ("association", {"measure": "cramers_v", "over": "worst"}, "ceiling"),

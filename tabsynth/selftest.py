@@ -154,6 +154,12 @@ def constant(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
     return evidence.rows.iloc[np.zeros(len(evidence.rows), dtype=int)]
 
 
+def one_constant(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the fresh sample with one column, which is tied to no other, at its middle value in every row."""
+    column = evidence.schema["waiting_minutes"].name
+    return evidence.rows.assign(**{column: int(evidence.rows[column].median())})
+
+
 def independent(evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
     """Return each column of the training rows drawn by itself."""
     return evidence.as_independent(rng).rows
@@ -258,6 +264,7 @@ FAKES: dict[str, Fake] = {
     "outliers copied": Fake(outliers, ("unique_replay", "membership_advantage")),
     "1% memorized": Fake(memorized, ("unique_replay",)),
     "constant": Fake(constant, ("ks", "tvd1", "tvd2")),
+    "one column constant": Fake(one_constant, ("tvd1_worst", "ks_worst", "jensen_shannon_worst")),
     "independent columns": Fake(independent, ("tstr_ratio",)),
     "independent numbers": Fake(independent, ("association_spearman",), of=with_readings),
     "mode-collapsed": Fake(collapsed, ("tvd2", "tstr_ratio", "duplicates", "coverage", "c2st")),

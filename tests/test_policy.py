@@ -300,10 +300,11 @@ def shuffled(evidence):
 
 COPIED = {"exact_match", "unique_replay", "membership_auc", "membership_tpr", "attribute_inference"}
 TIES = {"association_cramers_v_worst", "association_spearman_worst"}
-CONSTANT = {"ks", "tvd1", "tvd2", "tstr_ratio", "missing_worst", *TIES, "duplicates"}
+CONSTANT = {"ks", "tvd1", "tvd1_worst", "tvd2", "tstr_ratio", "missing_worst", *TIES, "duplicates"}
 FAKES = {
     "copy": (lambda e: e.train, COPIED),
     "constant": (lambda e: e.rows.iloc[np.zeros(len(e.rows), dtype=int)], CONSTANT),
+    "one column constant": (lambda e: e.rows.assign(waiting_minutes=20), {"tvd1_worst"}),
     "shuffled target": (shuffled, {"tstr_ratio"}),
     "independent columns": (
         lambda e: e.as_independent(rng()).rows,

@@ -65,11 +65,10 @@ class Distances:
         values = found / (self.holdout * self._unit)
         noise = np.hypot(scale / self._unit, spread / 2) / self.holdout
         sampling = np.sqrt(0.25 / self.holdout + 0.25 / len(evidence.rows))
-        worst = isinstance(self.metric, KS) and self.metric.over == "worst"
         count = len(values)
-        level = 1 - (1 - self.metric.level) / (count if worst else 1)
-        value = float(values.max() if worst else values.mean())
-        if not worst:
+        level = 1 - (1 - self.metric.level) / (count if self._worst else 1)
+        value = float(values.max() if self._worst else values.mean())
+        if not self._worst:
             noise = np.hypot(scale / self._unit / np.sqrt(count), spread / 2) / self.holdout
         half = quantile(level) * float(np.hypot(noise, sampling))
         value = min(1.0, max(0.0, value))
@@ -86,13 +85,16 @@ class Distances:
             drawn = Evidence(evidence.schema, rows, samples[1], samples[0])
             exact: Callable[..., Any] = ks if isinstance(self.metric, KS) else total_variation
             found = [exact(*pair)[0] for pair in self._pairs(drawn, samples[1], rng)]
-            worst = isinstance(self.metric, KS) and self.metric.over == "worst"
-            scores.append(max(found) if worst else float(np.mean(found)))
+            scores.append(max(found) if self._worst else float(np.mean(found)))
         value = float(np.mean(scores))
         return Estimate(value, value, value)
 
     def _why(self, what: str) -> str:
         return f"gate: {what} of {self.metric.name!r}"
+
+    @property
+    def _worst(self) -> bool:
+        return not isinstance(self.metric, TVD2) and self.metric.over == "worst"
 
     @property
     def _unit(self) -> int:

@@ -66,22 +66,32 @@ class KS:
 
 @dataclass(frozen=True, slots=True)
 class TVD1:
-    """Total variation distance of one-way marginals, averaged over columns.
+    """Total variation distance of one-way marginals: the mean over columns, or the worst column.
 
     Numeric columns are cut at the 20-quantiles of the training rows; missing is a cell of its own.
     """
 
+    over: Literal["mean", "worst"] = "mean"
     level: float = 0.95
-    name: ClassVar[str] = "tvd1"
     tier: ClassVar[Tier] = "fidelity"
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        _check.one_of("over", self.over, ("mean", "worst"))
         check_level(self.level)
+
+    @property
+    def name(self) -> str:
+        """Return `tvd1` or `tvd1_worst`."""
+        return "tvd1" if self.over == "mean" else "tvd1_worst"
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure."""
-        return mean_of((total_variation(*cells) for cells in cells_of(evidence)), self.level)
+        found = [total_variation(*cells) for cells in cells_of(evidence)]
+        if self.over == "mean":
+            return mean_of(found, self.level)
+        worst = max(range(len(found)), key=lambda at: found[at][0])
+        return mean_of([found[worst]], self.level, f"column {evidence.columns[worst].name!r}")
 
 
 @dataclass(frozen=True, slots=True)

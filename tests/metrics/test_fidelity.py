@@ -11,7 +11,7 @@ from tabsynth.metrics import Evidence, NotApplicable
 from tabsynth.metrics.fidelity import KS, LARGEST, TVD1, TVD2, TVD3, drawn, joint, ks, mean_of, total_variation
 from tabsynth.schema import Column, Schema
 
-METRICS = (KS(), KS("worst"), TVD1(), TVD2(), TVD3())
+METRICS = (KS(), KS("worst"), TVD1(), TVD1("worst"), TVD2(), TVD3())
 
 
 def constant(evidence):
