@@ -43,6 +43,10 @@ SHARES = {  # of a column's part
     "split": 0.2 / ROUNDS,
     "anchors": 0.15,
 }
+# standard deviations of their noise, above which a run of so many coarse cells is sure to hold values: a false one comes
+# once in some thousand columns
+CLEAR = {1: 4.5, 2: 5.0, 4: 5.0, 8: 5.0, 16: 5.0}
+LIKELY = 2.0  # the same, above which a cell beside them is taken to
 MOST_DECIMALS = 6
 YEAR = 31_556_952.0  # seconds, the Gregorian mean
 
@@ -185,17 +189,17 @@ class _Measure:
         return (*named, *([OTHER] if self._sigma("categories") or len(named) < len(found) or not found else []))
 
     def _bounds(self, column: Column) -> tuple[float, float]:
-        """Return bounds that hold nearly all values: the outermost cells of a coarse grid that beat their noise."""
+        """Return bounds that hold nearly all values; see `_reach`."""
         edges = _coarse_edges(column)
         counts, scale = self._histogram(column, "bounds", lambda: self._cells(column, edges))
         if scale == 0:  # not private: the extremes themselves
             low = min(float(np.nanmin(axis, initial=np.inf)) for axis in self._axes(column))
             high = max(float(np.nanmax(axis, initial=-np.inf)) for axis in self._axes(column))
             return (low, high) if low <= high else (0.0, 0.0)  # every value is missing: any bounds will do
-        occupied = np.flatnonzero(counts > 4.5 * scale)
-        if len(occupied) == 0:
+        first, last = _reach(counts / scale, edges)
+        if last < first:
             raise SchemaError(f"Column {column.name!r}: its bounds are lost in the noise at this budget; declare them.")
-        low, high = edges[occupied[0]], edges[occupied[-1] + 1]
+        low, high = edges[first], edges[last + 1]
         step = column.step
         if step:
             low, high = np.ceil(low / step) * step, np.ceil(high / step) * step - step
@@ -314,6 +318,34 @@ class _Distances(_Measure):
         """Yield the private distances, block by block; a row has one, as it has one value of the column."""
         blocks = zip(self.table.blocks(self.low.name), self.table.blocks(self.high.name), strict=True)
         return (to_axis(high, self.high) - to_axis(low, self.low) for low, high in blocks)
+
+
+def _reach(counts: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the first and the last cell that hold values, given counts in standard deviations of their noise.
+
+    Single cells that are CLEAR of it, then runs of cells on one side of zero that together are: half of a column may be
+    0 and the other half spread over ten cells, none of which stands out. From there on outwards, up to zero, as long as
+    the next cell is LIKELY: bounds that are wrong by a cell do less harm than a tail that is moved to its bound.
+    (0, -1) where nothing is clear.
+    """
+    first, last = len(counts), -1
+    cells, sums = np.arange(len(counts)), np.concatenate([[0.0], np.cumsum(counts)])
+    for run, clear in CLEAR.items():
+        start, end = cells[: len(cells) - run + 1], cells[run - 1 :]
+        scores = (sums[end + 1] - sums[start]) / np.sqrt(run)
+        scores[(edges[start] < 0) & (edges[end + 1] > 0)] = -np.inf
+        while (scores := np.where((start > last) | (end < first), scores, -np.inf)).max() > clear:
+            best = int(scores.argmax())
+            held = start[best] + np.flatnonzero(counts[start[best] : end[best] + 1] > LIKELY)
+            ends = (held[0], held[-1]) if len(held) else (start[best], end[best])
+            first, last = min(first, int(ends[0])), max(last, int(ends[1]))
+    if last < 0:
+        return 0, -1
+    while first > 0 and edges[first] != 0 and counts[first - 1] > LIKELY:
+        first -= 1
+    while last < len(counts) - 1 and edges[last + 1] != 0 and counts[last + 1] > LIKELY:
+        last += 1
+    return first, last
 
 
 def _snapped(axis: NDArray[np.float64], low: float, step: float) -> NDArray[np.float64]:

@@ -271,6 +271,28 @@ def test_one_odd_value_changes_neither_bounds_nor_decimals() -> None:
     assert column.decimals == 1
 
 
+def test_values_spread_over_cells_that_are_noise_one_by_one_are_within_the_bounds() -> None:
+    """Half of a column is 0, the other half spread over decades: it was all moved to 0, and a tail to where noise hid it."""
+    edges = discovery._coarse_edges(Column("a", "float"))
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(5000) < 0.5, 0.0, rng.lognormal(4, 1.3, 5000))
+    counts = np.histogram(values, edges)[0]
+    beyond = []
+    for _ in range(200):
+        first, last = discovery._reach(counts / 100 + rng.normal(size=len(counts)), edges)
+        assert edges[first] == 0
+        beyond.append(float((values > edges[last + 1]).mean()))
+    assert np.quantile(beyond, 0.95) < 0.2
+    assert np.median(beyond) < 0.07
+
+
+def test_noise_alone_has_no_bounds() -> None:
+    edges = discovery._coarse_edges(Column("a", "float"))
+    rng = np.random.default_rng(0)
+    found = [discovery._reach(rng.normal(size=len(edges) - 1), edges) for _ in range(3000)]
+    assert sum(last >= first for first, last in found) <= 6
+
+
 def test_datetime_bounds_at_the_ends_of_the_grid() -> None:
     column = _one(["1899-01-01", "2105-06-01"] * 400, "datetime")
     assert column.bounds[0] <= -70 * discovery.YEAR + DAY
