@@ -43,8 +43,8 @@ SHARES = {  # of a column's part
     "split": 0.2 / ROUNDS,
     "anchors": 0.15,
 }
-# standard deviations of their noise, above which a run of so many coarse cells is sure to hold values: a false one comes
-# once in some thousand columns
+# standard deviations of their noise, above which a run of so many coarse cells is sure to hold values: one column in
+# some thousand has a false one
 CLEAR = {1: 4.5, 2: 5.0, 4: 5.0, 8: 5.0, 16: 5.0}
 LIKELY = 2.0  # the same, above which a cell beside them is taken to
 MOST_DECIMALS = 6

@@ -272,16 +272,14 @@ def test_one_odd_value_changes_neither_bounds_nor_decimals() -> None:
 
 
 def test_values_spread_over_cells_that_are_noise_one_by_one_are_within_the_bounds() -> None:
-    """Half of a column is 0, the other half spread over decades: it was all moved to 0, and a tail to where noise hid it."""
+    """Half of a column is 0, the other half spread over decades: it was all moved to 0, or a fifth of it to a bound."""
     edges = discovery._coarse_edges(Column("a", "float"))
     rng = np.random.default_rng(0)
     values = np.where(rng.random(5000) < 0.5, 0.0, rng.lognormal(4, 1.3, 5000))
     counts = np.histogram(values, edges)[0]
-    beyond = []
-    for _ in range(200):
-        first, last = discovery._reach(counts / 100 + rng.normal(size=len(counts)), edges)
-        assert edges[first] == 0
-        beyond.append(float((values > edges[last + 1]).mean()))
+    found = [discovery._reach(counts / 100 + rng.normal(size=len(counts)), edges) for _ in range(200)]
+    beyond = [float((values > edges[last + 1]).mean()) for _, last in found]
+    assert sum(edges[first] == 0 for first, _ in found) >= 198
     assert np.quantile(beyond, 0.95) < 0.2
     assert np.median(beyond) < 0.07
 
