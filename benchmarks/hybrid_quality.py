@@ -5,7 +5,7 @@
 
 For each table of DIR (adult, bank, shoppers: NAME.train.csv.gz and NAME.test.csv.gz) the schema is drafted from the
 training file (categories, bounds, row count; no bins) and the fit is at delta 1e-5. Without `--judge`, a fifth of the
-training file is held out and this project's metrics are shown; with it, `judge.py TRAIN TEST SYNTHETIC TARGET` prints
+training file is held out, another one for each seed, and this project's metrics are shown; with it, `judge.py TRAIN TEST SYNTHETIC TARGET` prints
 one JSON line per fit. `nats` is the mean negative log-likelihood of held-out rows (of the test file, under a judge),
 `anchor` that of the same fit before its first step of DP-SGD: only these two may be compared, since every fit finds
 bins of its own. Seconds are the processor's. The noise cannot be seeded, so no two runs are alike.
@@ -43,8 +43,9 @@ RECIPES = {
     "default": Hybrid(),
     "hardly any steps": Hybrid(rate=1e-9),
     "not centred": Hybrid(centre=0),
-    "0.6 for marginals": Hybrid(marginals=0.6),
-    "0.45 for marginals": Hybrid(marginals=0.45),
+    "0.75 for marginals": Hybrid(marginals=0.75, steps=30),
+    "0.6 for marginals": Hybrid(marginals=0.6, steps=30),
+    "0.45 for marginals": Hybrid(marginals=0.45, steps=30),
     "a higher rate": Hybrid(rate=1e-2),
     "half as wide": Hybrid(width=32),
     "two layers": Hybrid(depth=2),
@@ -77,7 +78,7 @@ def one_fit(name: str, recipe: Hybrid, seed: int, options: argparse.Namespace) -
     schema = draft(source).schema.with_target(TARGETS[name])
     train = read(source, schema)
     if options.judge is None:
-        train, held = split(train, 0.2, np.random.default_rng(7))
+        train, held = split(train, 0.2, np.random.default_rng(seed))
         others = held.private
     else:
         others = read(test, schema, check_domain=False).private
