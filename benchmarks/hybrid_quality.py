@@ -5,10 +5,11 @@
 
 For each table of DIR (adult, bank, shoppers: NAME.train.csv.gz and NAME.test.csv.gz) the schema is drafted from the
 training file (categories, bounds, row count; no bins) and the fit is at delta 1e-5. Without `--judge`, a fifth of the
-training file is held out, another one for each seed, and this project's metrics are shown; with it, `judge.py TRAIN TEST SYNTHETIC TARGET` prints
-one JSON line per fit. `nats` is the mean negative log-likelihood of held-out rows (of the test file, under a judge),
-`anchor` that of the same fit before its first step of DP-SGD: only these two may be compared, since every fit finds
-bins of its own. Seconds are the processor's. The noise cannot be seeded, so no two runs are alike.
+training file is held out, another one for each seed, and this project's metrics are shown; with it,
+`judge.py TRAIN TEST SYNTHETIC TARGET` prints one JSON line per fit. `nats` is the mean negative log-likelihood of
+held-out rows (of the test file, under a judge), `anchor` that of the same fit before its first step of DP-SGD: only
+these two may be compared, since every fit finds bins of its own. Seconds are the processor's. The noise cannot be
+seeded, so no two runs are alike.
 """
 
 from __future__ import annotations
