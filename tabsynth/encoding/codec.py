@@ -27,6 +27,8 @@ LAST_PLACE = np.nextafter(np.float32(1), np.float32(0))
 class Codec:
     """One column's values as tokens 0 to `size` - 1.
 
+    `grid` is how far apart the values lie of a column that has no step of its own, where that is known; else 0.
+
     Raises SchemaError when the column's domain is not complete.
 
     >>> codec = Codec(Column("age", "integer", bounds=(0, 9), bins=(0, 5, 10), nullable=True))
@@ -35,6 +37,7 @@ class Codec:
     """
 
     column: Column
+    grid: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a column whose domain is not complete."""
@@ -73,8 +76,7 @@ class Codec:
         wide = np.zeros(self.size, np.bool_)
         if self.column.numeric:
             edges = self._edges()
-            one_value = 1.5 * self.column.step or (edges[-1] - edges[0]) * NARROW
-            wide[: self.bins] = np.diff(edges) > one_value
+            wide[: self.bins] = np.diff(edges) > (1.5 * self.column.step or self._narrow(edges))
         return wide
 
     @property
@@ -218,12 +220,17 @@ class Codec:
         A spike is known as a narrow bin only; the shortest decimal inside it is a guess made from public facts.
         """
         edges = self._edges()
-        narrow = np.diff(edges) < (edges[-1] - edges[0]) * NARROW
+        narrow = np.diff(edges) < self._narrow(edges)
         if self.column.step > 0:
             narrow[:] = False
         tops = np.append(edges[1:-1], np.nextafter(edges[-1], np.inf))  # the last bin holds its upper edge
         pairs = zip(edges[:-1], tops, narrow, strict=True)
         return np.array([roundest(low, high) if is_narrow else np.nan for low, high, is_narrow in pairs])
+
+    def _narrow(self, edges: NDArray[np.float64]) -> float:
+        """Return the width below which a bin of a column without a step stands for one value."""
+        width = float(edges[-1] - edges[0]) * NARROW
+        return min(width, 1.5 * self.grid) if self.grid else width
 
     def _category_codes(self, series: pd.Series) -> NDArray[np.int64]:
         if self.column.kind == "boolean":

@@ -82,7 +82,8 @@ class Distance:
         alone = np.linspace(self.least - width, self.least, self.alone + 1)[:-1]
         bins = (*alone.tolist(), *self.edges)
         ends = bins[0], bins[-1]
-        return Codec(Column(self.high.name, "float", nullable=self.high.nullable, bounds=ends, bins=bins))
+        column = Column(self.high.name, "float", nullable=self.high.nullable, bounds=ends, bins=bins)
+        return Codec(column, self._grid)
 
     def series(self, low: pd.Series, high: pd.Series) -> pd.Series:
         """Return the places on the axis of canonical values of the two columns, NaN where the larger is missing."""

@@ -142,7 +142,10 @@ def require_sum_of_units(
     rest = sum_of(np.flatnonzero(owner != unit))
     left = [a.detach() - b.detach() - c.detach() for a, b, c in zip(total, rest, alone[unit], strict=True)]
     if length(left) > bound * (1e-3 + 1e-6 * units):  # float32 sums in another order
-        raise ConformanceError("A clipped sum is not a sum of one clipped gradient for each unit.")
+        raise ConformanceError(
+            "A clipped sum is not a sum of one clipped gradient for each unit, or training has diverged, and rounding is "
+            "all that is left of its gradients. Lower rate if it was set."
+        )
 
 
 def length(tensors: Sequence[Tensor]) -> float:

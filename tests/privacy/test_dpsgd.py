@@ -30,6 +30,10 @@ class Calibrated:
     charges: tuple = ()
     marks: list = field(default_factory=list)
 
+    @property
+    def bounded(self):
+        return self.noise_multiplier > 0
+
     def sigma(self, share):
         return self.noise_multiplier
 
