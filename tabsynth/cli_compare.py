@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Column
 from rich.table import Table as Grid
 
 from tabsynth import _check
@@ -228,7 +229,8 @@ def names_of(synthetic: Sequence[Path], models: Sequence[str] = ()) -> list[str]
 def _say(found: Any) -> None:
     """Show every check of every table, and which table no other beats."""
     tables = found.contents["tables"]
-    grid = Grid("check", *(escape(table["name"]) for table in tables), header_style="bold")
+    names = (Column(escape(table["name"]), overflow="fold") for table in tables)
+    grid = Grid(Column("check", overflow="fold"), *names, header_style="bold")
     colour = {"passed": "green", "failed": "red"}
     for checks in zip(*(table["checks"] for table in tables), strict=True):
         cells = []
