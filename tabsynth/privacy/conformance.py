@@ -143,8 +143,8 @@ def require_sum_of_units(
     left = [a.detach() - b.detach() - c.detach() for a, b, c in zip(total, rest, alone[unit], strict=True)]
     if length(left) > bound * (1e-3 + 1e-6 * units):  # float32 sums in another order
         raise ConformanceError(
-            "A clipped sum is not a sum of one clipped gradient for each unit, or training has diverged and its gradients "
-            "are all rounding. Lower rate if it was set."
+            "A clipped sum is not a sum of one clipped gradient for each unit, or training has diverged: its gradients "
+            "are rounding alone. Lower rate if it was set."
         )
 
 
