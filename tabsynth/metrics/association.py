@@ -133,14 +133,15 @@ def spearman(a: Floats, b: Floats) -> Coefficient:
     >>> round(spearman(np.array([1.0, 2.0, 9.0]), np.array([2.0, 3.0, 4.0]))[0], 6)
     1.0
     """
-    u, v = _ranks(a) - 0.5, _ranks(b) - 0.5
+    i, j = _numbered(a), _numbered(b)
+    u, v = _ranks(i) - 0.5, _ranks(j) - 0.5
     spread_u, spread_v = float((u * u).mean()), float((v * v).mean())
     if spread_u == 0 or spread_v == 0:
         return 0.0, np.zeros(len(a))
     scale = math.sqrt(spread_u * spread_v)
     value = float(np.clip((u * v).mean() / scale, -1, 1))
-    covariance = u * v + _lifted(a, v) + _lifted(b, u)
-    of_u, of_v = u * u + 2 * _lifted(a, u), v * v + 2 * _lifted(b, v)
+    covariance = u * v + _lifted(i, v) + _lifted(j, u)
+    of_u, of_v = u * u + 2 * _lifted(i, u), v * v + 2 * _lifted(j, v)
     influence = covariance / scale - value / 2 * (of_u / spread_u + of_v / spread_v)
     return value, influence - influence.mean()
 
@@ -215,7 +216,7 @@ def _standard(values: Floats) -> Floats:
 
 
 def _numbered(values: Floats) -> Codes:
-    """Return values as numbers from 0 without gaps."""
+    """Return values as numbers from 0 without gaps, in their order."""
     whole = values.astype(np.int64)
     if values.min() < 0 or (whole != values).any():
         return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64)
@@ -231,16 +232,15 @@ def _in_use(numbers: Codes) -> tuple[Codes, Codes]:
     return np.flatnonzero(used), (np.cumsum(used) - 1)[numbers]
 
 
-def _ranks(values: Floats) -> Floats:
-    """Return the share of values below each, ties counting half."""
-    ordered = np.sort(values)
-    ranks = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
-    return np.asarray(ranks / (2 * len(values)), dtype=np.float64)
+def _ranks(numbers: Codes) -> Floats:
+    """Return the share of values below each, ties counting half; values as `_numbered` has them."""
+    sizes = np.bincount(numbers)
+    below = np.cumsum(sizes) - sizes / 2
+    return np.asarray(below[numbers] / len(numbers), dtype=np.float64)
 
 
-def _lifted(values: Floats, other: Floats) -> Floats:
+def _lifted(numbers: Codes, other: Floats) -> Floats:
     """Return how much one more row at each value lifts the mean product of ranks and `other`, by its rank alone."""
-    levels, place = np.unique(values, return_inverse=True)
-    mass = np.bincount(place, weights=other, minlength=len(levels)) / len(values)
+    mass = np.bincount(numbers, weights=other) / len(numbers)
     above = np.cumsum(mass[::-1])[::-1] - mass / 2  # rows above count whole, equal ones half
-    return np.asarray(above[place], dtype=np.float64)
+    return np.asarray(above[numbers], dtype=np.float64)
