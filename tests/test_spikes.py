@@ -25,3 +25,12 @@ def test_a_shared_number_comes_back_as_itself(value: float, epsilon: float | Non
     assert (rows == value).mean() == pytest.approx(0.3, abs=0.05)
     others = rows[rows != value]
     assert others.mean() == pytest.approx(51.5, abs=5)
+
+
+def test_a_spike_can_be_declared_as_a_code() -> None:
+    rng = np.random.default_rng(0)
+    gain = np.where(rng.random(4000) < 0.9, 0, rng.integers(100, 100_000, 4000))
+    schema = Schema((Column("gain", "integer", bounds=(0, 100_000), codes=(0,)),), rows=4000)
+    rows = TabularSynthesizer("independent", epsilon=2.0, schema=schema).fit(pd.DataFrame({"gain": gain})).sample(4000)
+    assert (rows["gain"] == 0).mean() == pytest.approx(0.9, abs=0.03)
+    assert rows["gain"][rows["gain"] > 0].median() == pytest.approx(50_000, rel=0.2)
