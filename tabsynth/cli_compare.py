@@ -236,7 +236,7 @@ def _say(found: Any) -> None:
         cells = []
         for check in checks:
             value = "" if check["estimate"] is None else f"{check['estimate']['value']:.3g}"
-            said = f"{value} {check['status'].replace('_', ' ')}".lstrip()
+            said = f"{value} {check['status']}".lstrip()
             cells.append(f"[{colour.get(check['status'], 'dim')}]{said}[/]")
         grid.add_row(escape(checks[0]["name"]), *cells)
     people.print(grid)
