@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from tabsynth.metrics.coding import fingerprints
-from tabsynth.metrics.estimate import NotMeasured, difference
+from tabsynth.metrics.estimate import NotMeasured
 from tabsynth.metrics.evidence import Evidence
 from tabsynth.schema import Column
 
 FEWEST = 30  # rows of a side
-OVERLAP = 0.05  # share of holdout rows found among the training rows, beyond what training rows repeat one another
+ALARM = 0.001  # share of holdouts, apart from the training rows, that are refused for rows they share by chance
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -65,17 +66,36 @@ def sides(evidence: Evidence, most: int, rng: np.random.Generator) -> Sides:
 def separate(evidence: Evidence) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Return the fingerprints of training and holdout rows; raise NotMeasured when the two share rows.
 
-    In two samples of one population, a holdout row stands among the training rows as often as a training row stands
-    among the other training rows. A clear excess means that the holdout was cut from the training rows, and every
-    comparison with it would call a copy safe.
+    Rows on both sides that are equal are no proof: in two samples of one population, some are. But a holdout that was
+    cut from the training rows has more of them than chance allows, and comparing with it calls a copy safe.
     """
     train = fingerprints(evidence.train, evidence.columns)
     holdout = fingerprints(evidence.unseen(), evidence.columns)
-    _, where, counts = np.unique(train, return_inverse=True, return_counts=True)
-    shared, repeated = int(np.isin(holdout, train).sum()), int((counts[where] > 1).sum())
-    excess = difference((shared, repeated), (len(holdout), len(train)), 0.999)
-    if excess.low > OVERLAP:
+    if chance(train, holdout) < ALARM:
         raise NotMeasured(
             "The holdout shares rows with the training table; it must hold rows that were never trained on."
         )
     return train, holdout
+
+
+def chance(train: NDArray[np.uint64], holdout: NDArray[np.uint64]) -> float:
+    """Return how likely it is that two samples of one population share as many different rows as these do, at most.
+
+    Given which rows are equal, who stands on which side is chance: k equal rows are on both sides with probability
+    1 - f^k - (1 - f)^k, f being the holdout's share of all. The number of those on both sides has a tail below that of
+    the binomial with the mean of these probabilities (Hoeffding 1956, "On the distribution of the number of successes
+    in independent trials").
+
+    >>> pairs = np.arange(20, dtype=np.uint64)
+    >>> chance(np.arange(100, dtype=np.uint64), pairs[:10]) < 1e-5, chance(pairs, pairs + np.uint64(50))
+    (True, 1.0)
+    """
+    _, where, size = np.unique(np.concatenate([train, holdout]), return_inverse=True, return_counts=True)
+    trained = np.bincount(where[: len(train)], minlength=len(size))
+    repeated = size > 1
+    if not repeated.any():
+        return 1.0
+    share = len(holdout) / (len(train) + len(holdout))
+    split = 1 - share ** size[repeated] - (1 - share) ** size[repeated]
+    both = (trained[repeated] > 0) & (trained[repeated] < size[repeated])
+    return float(binom.sf(both.sum() - 1, len(split), split.mean()))

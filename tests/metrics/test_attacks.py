@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from tabsynth.errors import InputError
 from tabsynth.metrics import Evidence, NotMeasured
 from tabsynth.metrics.estimate import auc
 from tabsynth.metrics.privacy import ExactMatch, MembershipAUC, MembershipTPR, membership, tpr_at
+from tabsynth.metrics.sides import chance
 from tabsynth.schema import Column, Schema
 
 METRICS = (ExactMatch(), MembershipAUC(), MembershipTPR())
@@ -105,9 +107,23 @@ def test_privacy_needs_a_holdout_that_is_apart_from_the_training_rows(metric, fr
         metric(replace(fresh, holdout=None), rng)
     with pytest.raises(NotMeasured, match="shares rows with the training table"):
         metric(replace(fresh, holdout=fresh.train.iloc[:1000]), rng)
-    half = pd.concat([fresh.train.iloc[:200], fresh.holdout.iloc[:800]])
+    some = pd.concat([fresh.train.iloc[:15], fresh.holdout.iloc[:985]])
     with pytest.raises(NotMeasured, match="shares rows"):
-        metric(replace(fresh, holdout=half), rng)
+        metric(replace(fresh, holdout=some), rng)
+
+
+@pytest.mark.parametrize("values", [3, 100, 2_000, 10**9])
+def test_samples_of_one_population_share_rows_by_chance_and_are_rarely_refused(values, rng):
+    tables = rng.integers(0, values, (2_000, 2_500)).astype(np.uint64)
+    refused = [chance(table[:2_000], table[2_000:]) < 0.01 for table in tables]
+    assert binom.sf(sum(refused) - 1, len(refused), 0.01) > 1e-4
+
+
+@pytest.mark.parametrize(("values", "share"), [(10**9, 0.01), (200_000, 0.05), (20_000, 0.25)])
+def test_a_holdout_that_has_some_training_rows_in_it_is_noticed(values, share, rng):
+    table = rng.integers(0, values, 12_500).astype(np.uint64)
+    holdout = np.concatenate([table[: int(2_500 * share)], table[10_000 + int(2_500 * share) :]])
+    assert chance(table[:10_000], table[10_000:]) > 0.001 > chance(table[:10_000], holdout)
 
 
 def test_few_rows_are_not_attacked(fresh, rng):
