@@ -197,7 +197,8 @@ class DPSGD:
         self._batch = None
         self._steps += 1
         self._optimizer.pre_step()
-        self._require_divided()
+        if self.noise_multiplier > 0:
+            self._require_divided()
         if public_gradient is not None:
             for p, gradient in zip(self._parameters, public_gradient, strict=True):
                 assert p.grad is not None

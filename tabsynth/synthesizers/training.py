@@ -50,17 +50,17 @@ class Training(Generic[Model]):
 
         Raises ConformanceError as `DPSGD.finish` does, and ModelError when the mean is not finite: training diverged.
         """
-        steps = dpsgd.settings.steps
+        steps, means, weights = dpsgd.settings.steps, list(self.averaged.parameters()), list(self.model.parameters())
         for batch in dpsgd.batches(model=self.model, averaged=self.averaged, **kept):
             sum_of = sums_of(batch)
             self.optimizer.param_groups[0]["lr"] = self.rate * warm_up_cosine(batch.step / steps)
             total, public = sum_of(np.arange(len(batch.rows))), None if beside is None else beside(batch.step)
             dpsgd.step(batch, total, public, sum_of=sum_of)
-            average(self.averaged.parameters(), self.model.parameters(), self.memory)
+            average(means, weights, self.memory)
             if dpsgd.noise_multiplier > 0 or batch.step % TOLD == 0 or batch.step == steps:
                 progress(before + batch.step, before + steps, {"epsilon": epsilon})
         dpsgd.finish()
-        require_finite(self.averaged.parameters(), RATES)
+        require_finite(means, RATES)
 
 
 def adam(parameters: Iterable[nn.Parameter], *, noisy: bool) -> torch.optim.Optimizer:
