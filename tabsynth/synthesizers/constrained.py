@@ -135,7 +135,7 @@ class Automaton:
         """Return rows of tokens (rows, columns) and their texts, drawn by the uniforms (rows, longest) in [0, 1).
 
         `model` takes the next ids (rows, some), remembers those before, and returns logits (rows, ids) for what
-        follows. It is called at most as often as the longest row has ids.
+        follows. A row that is over has NONE for an id. It is called at most as often as the longest row has ids.
         """
         rows = len(uniform)
         tokens = np.full((rows, len(self._tables)), NONE, np.int32)
@@ -153,9 +153,10 @@ class Automaton:
                 chosen[where] = self._pick(logits[where], allowed, uniform[where, place])
             moving = self._write_texts(state, chosen, walks)
             state[moving] = self._follow(state[moving], chosen[moving], tokens, moving)
-            if bool((state == self.final).all()):
+            over = state == self.final
+            if bool(over.all()):
                 break
-            logits = model(chosen[:, None])
+            logits = model(chosen.masked_fill(over, NONE)[:, None])
         return tokens, tuple(Cells.of([row[row >= 0].tolist() for row in walk.written]) for walk in walks)
 
     def _texts_at(self, state: Tensor) -> list[Tensor]:

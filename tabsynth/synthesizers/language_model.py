@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from tabsynth.errors import ModelError
 from tabsynth.synthesizers.base import Arrays
 from tabsynth.synthesizers.text_grammar import piece_bytes, text_bytes
+from tabsynth.synthesizers.text_reader import Reader
 from tabsynth.synthesizers.text_vocabulary import Spelling
 
 
@@ -71,9 +72,9 @@ class LanguageModel:
         found: Tensor = self._run(ids, 0, use_cache=False).logits
         return found
 
-    def reader(self) -> Reader:
-        """Return a reader that takes rows bit by bit."""
-        return Reader(self)
+    def reader(self, longest: int) -> Reader:
+        """Return a reader that takes rows of up to `longest` ids bit by bit."""
+        return Reader(self._step, longest)
 
     def cut(self, kept: Sequence[int]) -> None:
         """Keep these ids of the vocabulary, numbered from 0."""
@@ -121,25 +122,14 @@ class LanguageModel:
                 p.copy_(torch.tensor(arrays[name]))
         return model
 
+    def _step(self, ids: Tensor, start: int, past: Any) -> tuple[Tensor, Any]:
+        found = self._run(ids, start, use_cache=True, **{self.memory: past})
+        return found.logits[:, -1], found[self.memory]
+
     def _run(self, ids: Tensor, start: int, **settings: Any) -> Any:
         if self._numbered:  # each row its own: a layer that is given one for all hides the rows' gradients
             settings["position_ids"] = torch.arange(start, start + ids.shape[1], device=ids.device).expand(ids.shape)
         return self.net(input_ids=ids, **settings)
-
-
-class Reader:
-    """Rows read bit by bit: keys and values of what was read are kept."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._model, self._past, self._read = model, None, 0
-
-    def __call__(self, ids: Tensor) -> Tensor:
-        """Read the next ids (rows, some); return logits (rows, vocabulary) for what follows."""
-        memory = self._model.memory
-        found = self._model._run(ids, self._read, use_cache=True, **{memory: self._past})
-        self._past, self._read = found[memory], self._read + ids.shape[1]
-        logits: Tensor = found.logits[:, -1]
-        return logits
 
 
 class PretrainedSpeller:

@@ -89,7 +89,7 @@ class TextSampler(Sampler):
         uniforms = (
             torch.rand(self._block, self._spelling.longest, generator=source) for _ in range(0, rows, self._block)
         )
-        drawn = [self._automaton.draw(self._model.reader(), uniform) for uniform in uniforms]
+        drawn = [self._automaton.draw(self._model.reader(self._spelling.longest), uniform) for uniform in uniforms]
         frame = self._tabular.decode(np.concatenate([tokens for tokens, _ in drawn])[:rows], rng)
         for place, column in enumerate(self.schema.texts):
             texts = [self._scribe.texts(cells[place]) for _, cells in drawn]

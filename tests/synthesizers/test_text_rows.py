@@ -112,7 +112,7 @@ def test_a_smaller_sample_begins_a_larger_one(learned):
 def test_remembering_what_was_read_changes_nothing(learned):
     own = learned.sampler._model
     ids = torch.randint(own.size, (4, 6), generator=torch.Generator().manual_seed(0))
-    reader = own.reader()
+    reader = own.reader(6)
     with torch.no_grad():
         steps = [reader(part) for part in (ids[:, :2], ids[:, 2:3], ids[:, 3:])]
         whole = own.logits(ids)
