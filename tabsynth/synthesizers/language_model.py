@@ -202,8 +202,9 @@ def untrained(size: int, longest: int, *, width: int, depth: int, heads: int, se
     """Return a GPT-2 of this shape with random weights, for rows of `longest` ids out of `size`."""
     shape = {"vocab_size": size, "n_positions": longest, "n_embd": width, "n_layer": depth, "n_head": heads}
     off = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    ends: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None}
-    return LanguageModel(_from_config({"model_type": "gpt2", **shape, **off, **ends}, seed))
+    rest: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None}
+    rest["activation_function"] = "gelu_pytorch_tanh"  # GPT-2's own in one kernel, not eight
+    return LanguageModel(_from_config({"model_type": "gpt2", **shape, **off, **rest}, seed))
 
 
 def pretrained(name: str, *, lora: int, seed: int) -> tuple[LanguageModel, PretrainedSpeller]:

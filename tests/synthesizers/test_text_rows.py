@@ -14,13 +14,15 @@ from safetensors.numpy import load_file
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
+from transformers.activations import ACT2FN
+
 from tabsynth.errors import InputError, ModelError
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers import model
-from tabsynth.synthesizers.language_model import LanguageModel
+from tabsynth.synthesizers.language_model import LanguageModel, untrained
 from tabsynth.synthesizers.text_rows import Text, TextSampler
 from tabsynth.table import read
 from tabsynth.testing import awkward_table
@@ -118,6 +120,14 @@ def test_remembering_what_was_read_changes_nothing(learned):
         whole = own.logits(ids)
     for found, place in zip(steps, (1, 2, 5), strict=True):
         torch.testing.assert_close(found, whole[:, place], rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_from_scratch_computes_the_activation_of_gpt_2_in_one_kernel():
+    (block,) = untrained(10, 8, width=8, depth=1, heads=1, seed=0).net.transformer.h
+    x = torch.linspace(-6, 6, 200, requires_grad=True)
+    found = block.mlp.act(x)
+    torch.testing.assert_close(found, ACT2FN["gelu_new"](x))
+    assert found.grad_fn.name() == "GeluBackward0"
 
 
 def test_what_is_saved_is_json_and_each_weight_once(learned, tmp_path):
