@@ -62,7 +62,7 @@ def clipped_real_sum(
     """
     score = [(-left, right) for left, right in score_factors(critic, real)]
     slope = [(penalty * left, right) for left, right in penalty_factors(critic, mixed)]
-    factors = torch.ones(len(real), dtype=real.dtype)
+    factors = torch.ones(len(real), dtype=real.dtype, device=real.device)
     if not math.isinf(max_grad_norm):
         factors = clip_factors(squared_norms(score, slope), max_grad_norm, owner).to(real.dtype)
     return weighted_sum(score, slope, factors)
@@ -73,11 +73,11 @@ def generated_gradient(critic: Critic, generated: Tensor, between: Tensor | None
 
     Tensors in the order of `critic.parameters()`; without `between` there is no penalty.
     """
-    score, each = score_factors(critic, generated), torch.full((len(generated),), 1 / len(generated))
+    score = score_factors(critic, generated)
     if between is None:
         return [part for left, right in score for part in (left.T @ right / len(generated), left.mean(0))]
     slope = [(penalty * left, right) for left, right in penalty_factors(critic, between)]
-    return weighted_sum(score, slope, each)
+    return weighted_sum(score, slope, torch.full((len(generated),), 1 / len(generated), device=generated.device))
 
 
 @torch.no_grad()
@@ -106,7 +106,7 @@ def penalty_factors(critic: Critic, inputs: Tensor) -> Factors:
 def squared_norms(score: Factors, slope: Factors) -> Tensor:
     """Return each row's squared gradient norm over all weights and biases, float64: cross terms may cancel."""
     dot = torch.linalg.vecdot
-    total = torch.zeros(len(score[0][0]), dtype=torch.float64)
+    total = torch.zeros(len(score[0][0]), dtype=torch.float64, device=score[0][0].device)
     for one, other in zip(score, slope, strict=True):
         (left, right), (other_left, other_right) = ([part.double() for part in pair] for pair in (one, other))
         total += dot(left, left) * (dot(right, right) + 1)
@@ -138,7 +138,7 @@ def _forward(critic: Critic, inputs: Tensor) -> tuple[list[Tensor], list[Tensor]
 
 def _backward(critic: Critic, masks: list[Tensor], count: int) -> list[Tensor]:
     """Return d score / d pre-activation of every layer."""
-    vectors = [torch.ones(count, 1)]
+    vectors = [torch.ones(count, 1, device=critic.weights[0].device)]
     for weight, mask in zip(critic.weights[:0:-1], masks[::-1], strict=True):
         vectors.append((vectors[-1] @ weight) * mask)
     return vectors[::-1]

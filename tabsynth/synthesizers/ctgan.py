@@ -37,6 +37,7 @@ from tabsynth.privacy.units import bound_contributions
 from tabsynth.synthesizers.base import Progress, Sampler, silent
 from tabsynth.synthesizers.critic import Critic, clipped_real_sum, generated_gradient
 from tabsynth.synthesizers.ctgan_sampler import CTGANSampler
+from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.embedded import in_parts, rows_at_once
 from tabsynth.synthesizers.generator import (
     Generator,
@@ -64,7 +65,7 @@ class CTGAN:
     without a budget, 0.1 beside a noisy critic. `critic_rate` is its learning rate; None: 1e-3 and 3e-4.
     `max_grad_norm` None: the length of the critic's input, sqrt(columns + 1), which gradients reach where the critic's
     slope is 1. `pac` rows are judged together, 1 under a budget. `discovery` and `shares` split the budget; the critic
-    takes the rest.
+    takes the rest. `device` is where training runs: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -94,6 +95,7 @@ class CTGAN:
     discovery: float = 0.10
     shares: Shares = field(default_factory=Shares)
     seed: int = 0
+    device: str = "auto"
 
     name: ClassVar[str] = "ctgan"
     sampler: ClassVar[type[Sampler]] = CTGANSampler
@@ -117,6 +119,7 @@ class CTGAN:
         object.__setattr__(self, "critic_widths", tuple(self.critic_widths))
         for width in self.critic_widths:
             _check.at_least("critic_widths", width, 1)
+        pick(self.device)
         if isinstance(self.shares, Mapping):
             object.__setattr__(self, "shares", Shares(**self.shares))
         _check.positive("discovery", self.discovery)
@@ -145,7 +148,7 @@ class CTGAN:
         dpsgd = self._dpsgd(training, table, known, ledger, secret)
         training.run(dpsgd, rows, progress, ledger.spent.epsilon)
         dpsgd.finish()
-        return CTGANSampler(known.schema, training.averaged, targets.one_way)
+        return CTGANSampler(known.schema, training.averaged.cpu(), targets.one_way)
 
     def generator(self, layout: Layout, one_way: Tensor) -> Generator:
         """Return an untrained generator of these settings."""
@@ -176,7 +179,9 @@ class _Training:
     def __init__(
         self, settings: CTGAN, layout: Layout, targets: Targets, secret: Secret, *, rows_per_unit: float
     ) -> None:
-        self.settings, self.layout, self.targets, self.secret = settings, layout, targets, secret
+        self.settings, self.layout, self.secret = settings, layout, secret
+        self.device = pick(settings.device)
+        self.one_way, self.targets = targets.one_way, targets.to(self.device)  # conditions are drawn on the processor
         self.rows_per_unit = rows_per_unit  # on average, a public number
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -184,6 +189,8 @@ class _Training:
             self.critic = Critic(
                 (layout.width + len(layout.placed)) * settings.pac, layout.width * settings.pac, settings.critic_widths
             )
+        self.generator.to(self.device)  # and the layout, which is a part of it
+        self.critic.to(self.device)
         self.averaged = copy.deepcopy(self.generator)
         self.rng = torch.Generator().manual_seed(settings.seed)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), settings.generator_rate, betas=(0.9, 0.99))
@@ -224,13 +231,14 @@ class _Training:
         real, mixed, owner = self.real_inputs(batch, private, fakes)
 
         def sum_of(places: NDArray[np.int64] | slice) -> list[Tensor]:
+            at = places if isinstance(places, slice) else torch.from_numpy(places).to(self.device)
             return clipped_real_sum(
                 self.critic,
-                real[places],
-                mixed[places],
+                real[at],
+                mixed[at],
                 penalty=settings.penalty,
                 max_grad_norm=dpsgd.settings.max_grad_norm,
-                owner=None if owner is None else owner[places],
+                owner=None if owner is None else owner[at],
             )
 
         total = sum_of(slice(None))
@@ -253,7 +261,7 @@ class _Training:
             fakes = self.fakes(self.generator.hidden(self.noise(settings.generator_batch), condition), condition)
         between = None
         if under_dp:
-            weight = torch.rand(len(fakes), 1, generator=self.rng)
+            weight = torch.rand(len(fakes), 1, generator=self.rng).to(self.device)
             between = self.packed(weight * fakes + (1 - weight) * fakes.roll(1, 0), condition)
         public = generated_gradient(self.critic, self.packed(fakes, condition), between, penalty=settings.penalty)
         require_finite(public, RATES)
@@ -265,17 +273,18 @@ class _Training:
         Every row draws its own condition (one of its own values), partner and mixing weight from the secret stream.
         """
         count, chosen = len(batch.rows), batch.rows
-        column, partner, mix = torch.tensor(self.secret.uniform((3, count)))
+        column, partner, mix = torch.tensor(self.secret.uniform((3, count))).to(self.device)
         if self.settings.pac > 1:  # neighbours in the table are no random pack
             chosen = chosen[np.argsort(self.secret.uniform(count))]
-        index = torch.tensor(private.tokens[chosen], dtype=torch.int64) + self.layout.starts
-        rows = self.layout.encode(index, torch.tensor(private.offsets[chosen]), self.tables)
+        index = torch.tensor(private.tokens[chosen], dtype=torch.int64).to(self.device) + self.layout.starts
+        rows = self.layout.encode(index, torch.tensor(private.offsets[chosen]).to(self.device), self.tables)
         condition = index.gather(1, (column * len(self.layout.sizes)).long()[:, None])[:, 0]
         weight = mix.float()[:, None]
         if self.settings.pac > 1:  # rows that are judged together share one weight
             weight = weight[:: self.settings.pac].repeat_interleave(self.settings.pac, 0)[:count]
         mixed = weight * rows + (1 - weight) * fakes[(partner * len(fakes)).long()]
-        owner = torch.tensor(batch.owner) if len(batch.units) < count and self.settings.pac == 1 else None
+        shared = len(batch.units) < count and self.settings.pac == 1
+        owner = torch.tensor(batch.owner).to(self.device) if shared else None
         return self.packed(rows, condition), self.packed(mixed, condition), owner
 
     def generator_step(self, rate: float, critic_weight: float) -> float:
@@ -351,8 +360,9 @@ class _Training:
 
     def noise(self, count: int) -> Tensor:
         """Return the generator's input, standard normal."""
-        return torch.randn(count, self.settings.noise_width, generator=self.rng)
+        return torch.randn(count, self.settings.noise_width, generator=self.rng).to(self.device)
 
     def conditions(self, count: int) -> tuple[Tensor, Tensor]:
         """Draw conditions from the measured one-way marginals."""
-        return draw_conditions(self.targets.one_way, self.layout, count, self.rng)
+        condition, columns = draw_conditions(self.one_way, self.layout, count, self.rng)
+        return condition.to(self.device), columns.to(self.device)

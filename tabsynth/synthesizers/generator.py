@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -16,39 +17,49 @@ from tabsynth.synthesizers.embedded import EMBEDDED, is_wide, opened, tables_of
 Asked = tuple[int, Tensor]  # a column, and which part of each of its tokens is asked for
 
 
-class Layout:
+class Layout(nn.Module):
     """Where each column lies among all tokens and in the inputs of a critic, and which tokens carry a place in a bin.
 
     A column is given as one coordinate for each token, or, with more than `WIDE` categories, as an embedding: a row of
     the column's table (tokens, EMBEDDED) in `tables`, one for each column in `wide`.
+
+    It is a part of the generator, without weights, so that its tensors are where the generator is.
     """
 
+    starts: Tensor
+    firsts: Tensor
+    spread: Tensor
+
     def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
         self.sizes = list(encoder.sizes)
         self.tokens = sum(self.sizes)
-        self.starts = _starts(self.sizes)
         spread = [codec.spread for codec in encoder.codecs]
         self.placed = [column for column, places in enumerate(spread) if places.any()]
         self.wide = [column for column, size in enumerate(self.sizes) if is_wide(size) and column not in self.placed]
         self.widths = [EMBEDDED if column in self.wide else size for column, size in enumerate(self.sizes)]
         self.width = sum(self.widths)
-        self.firsts = _starts(self.widths)
+        self._blocks, self._inputs = _side_by_side(self.sizes), _side_by_side(self.widths)
         flags = [np.resize(spread[column], width) for column, width in enumerate(self.widths)]
-        self.spread = torch.tensor(np.concatenate(flags), dtype=torch.float32)
+        tensors = {
+            "starts": torch.tensor([block.start for block in self._blocks]),
+            "firsts": torch.tensor([block.start for block in self._inputs]),
+            "spread": torch.tensor(np.concatenate(flags), dtype=torch.float32),
+        }
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor, persistent=False)
 
     def block(self, column: int) -> slice:
         """Return a column's place among all tokens."""
-        start = int(self.starts[column])
-        return slice(start, start + self.sizes[column])
+        return self._blocks[column]
 
     def inputs(self, column: int) -> slice:
         """Return a column's coordinates in what a critic is given."""
-        first = int(self.firsts[column])
-        return slice(first, first + self.widths[column])
+        return self._inputs[column]
 
     def encode(self, index: Tensor, offsets: Tensor, tables: Sequence[Tensor] = ()) -> Tensor:
         """Return hard rows (n, width + placed columns) from places among all tokens and offsets in [0, 1)."""
-        hot = torch.zeros(len(index), self.width)
+        hot = torch.zeros(len(index), self.width, device=index.device)
         own = index - self.starts
         narrow = [column for column in range(len(self.sizes)) if column not in self.wide]
         hot.scatter_(1, (own + self.firsts)[:, narrow], 1.0)
@@ -73,11 +84,12 @@ class Layout:
         """Return conditions (n,), places among all tokens, as a critic is given them: (n, width)."""
         column = torch.bucketize(condition, self.starts, right=True) - 1
         own = condition - self.starts[column]
-        narrow = torch.ones(len(condition), dtype=torch.bool)
+        narrow = torch.ones_like(condition, dtype=torch.bool)
         for each in self.wide:
             narrow &= column != each
         place = self.firsts[column] + torch.where(narrow, own, 0)
-        hot = torch.zeros(len(condition), self.width).scatter_(1, place[:, None], narrow[:, None].float())
+        hot = torch.zeros(len(condition), self.width, device=condition.device)
+        hot.scatter_(1, place[:, None], narrow[:, None].float())
         for each, table in zip(self.wide, tables, strict=True):
             hot[column == each, self.inputs(each)] = table[own[column == each]]
         return hot
@@ -167,13 +179,13 @@ def soft_rows(
     rng: torch.Generator,
 ) -> Tensor:
     """Draw differentiable rows (n, width + placed columns): Gumbel-softmax blocks, and centred places within bins."""
-    soft = layout.softmax((logits + gumbel(logits.shape, rng)) / temperature)
+    soft = layout.softmax((logits + gumbel(logits, rng)) / temperature)
     rows = layout.embedded(soft, tables)
     places = []
     for column in layout.placed:
         block = layout.inputs(column)
         shift = (rows[:, block] * shifts[:, block]).sum(1)
-        uniform = torch.rand(len(rows), generator=rng).clamp(1e-4, 1 - 1e-4)
+        uniform = torch.rand(len(rows), generator=rng).to(rows.device).clamp(1e-4, 1 - 1e-4)
         places.append(torch.tanh((uniform.logit() + shift) / 2) * (rows[:, block] @ layout.spread[block]))
     return torch.cat([rows, torch.stack(places, 1)], 1) if places else rows
 
@@ -200,9 +212,9 @@ def draw_conditions(
     return torch.searchsorted(ladder, point, right=True).clamp(max=layout.tokens - 1), columns
 
 
-def gumbel(shape: torch.Size, rng: torch.Generator) -> Tensor:
-    """Draw standard Gumbel noise."""
-    return torch.rand(shape, generator=rng).clamp_(1e-10, 1 - 1e-7).log_().neg_().log_().neg_()
+def gumbel(logits: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw standard Gumbel noise for each of the logits."""
+    return torch.rand(logits.shape, generator=rng).to(logits.device).clamp_(1e-10, 1 - 1e-7).log_().neg_().log_().neg_()
 
 
 def rarest(one_way: Tensor, layout: Layout, names: Sequence[str], allowed: Mapping[str, Allowed]) -> Asked:
@@ -219,6 +231,6 @@ def padded(layer: nn.Linear) -> tuple[Tensor, Tensor]:
     return functional.pad(layer.weight.detach(), (0, 0, 0, spare)), functional.pad(layer.bias.detach(), (0, spare))
 
 
-def _starts(sizes: Sequence[int]) -> Tensor:
-    """Return where each of several things begins that lie side by side."""
-    return torch.tensor([0, *np.cumsum(sizes)[:-1].tolist()])
+def _side_by_side(sizes: Sequence[int]) -> list[slice]:
+    """Return the place of each of several things that lie side by side."""
+    return [slice(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]

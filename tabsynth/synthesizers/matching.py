@@ -8,7 +8,8 @@ post-processing of measurements that were paid for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,12 @@ class Targets:
     given: Tensor
     three_way: Tensor | None
     three_way_weight: Tensor | None
+
+    def to(self, device: torch.device) -> Targets:
+        """Return the targets on a device."""
+        parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in parts.items()}
+        return Targets(**moved)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

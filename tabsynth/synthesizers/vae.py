@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -245,7 +245,7 @@ class _Training:
     ) -> None:
         self.settings, self.secret, self.rows_per_unit = settings, secret, rows_per_unit
         self.device = pick(settings.device)
-        self.targets = _moved(targets, self.device)
+        self.targets = targets.to(self.device)
         self.model = settings.untrained(sizes, targets.one_way).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.99))
         self.rng = torch.Generator().manual_seed(settings.seed)
@@ -355,10 +355,3 @@ def _even_noise(latent: int) -> Tensor:
     points = sequence.draw(DRAWS, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
     noise: Tensor = torch.special.ndtri(points)
     return noise.float()
-
-
-def _moved(targets: Targets, device: torch.device) -> Targets:
-    """Return the targets on a device."""
-    parts = {each.name: getattr(targets, each.name) for each in fields(targets)}
-    moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in parts.items()}
-    return Targets(**moved)

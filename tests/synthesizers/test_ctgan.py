@@ -353,6 +353,12 @@ def test_with_fixed_secrets_a_fit_repeats_bit_by_bit(table):
     assert not np.array_equal(states[0]["generator.to_logits.weight"], other["generator.to_logits.weight"])
 
 
+def test_what_is_saved_are_the_weights_and_shares_and_not_where_columns_lie(table):
+    names = fit(table)[0].sampler.state()[1].keys()
+    parts = {"from_noise", "from_condition", "blocks", "last", "to_logits", "to_shifts", "obedience"}
+    assert {name.split(".")[1] for name in names - {"one_way"}} == parts
+
+
 def test_fits_under_a_budget_do_not_repeat(table):
     one, other = (fit(table)[0].sampler.state()[1]["one_way"] for _ in range(2))
     assert not np.array_equal(one, other)
