@@ -18,6 +18,7 @@ import typer
 from rich.markup import escape
 
 from tabsynth import _check, cli_audit, cli_compare, cli_given, cli_ledger, cli_selftest
+from tabsynth.atomic import whole_file
 from tabsynth.cli_options import (
     AsJson,
     CanaryFolder,
@@ -42,7 +43,6 @@ from tabsynth.cli_options import (
     require_new,
     require_readable,
     settings_of,
-    whole,
 )
 from tabsynth.console import (
     answer,
@@ -111,7 +111,7 @@ def schema(
     require_readable(table, delimiter=delimiter)
     record_use("schema", table, ledger)
     drafted = draft(table, delimiter=delimiter)
-    with whole(output) as part:
+    with whole_file(output) as part:
         if form == "sdv":
             write_sdv(drafted.schema, part)
         else:

@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from tabsynth import _check
-from tabsynth.cli_options import AsJson, Delimiter, LedgerPath, Seed, record_use, require_new, whole
+from tabsynth.atomic import whole_file
+from tabsynth.cli_options import AsJson, Delimiter, LedgerPath, Seed, record_use, require_new
 from tabsynth.console import answer, people
 from tabsynth.errors import InputError
 
@@ -105,7 +106,7 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
         require_new(place)
         drawn = asked.sample(fitted := load(model), rng)
         accepted = drawn.attrs.get("acceptance")
-        with whole(place) as part:
+        with whole_file(place) as part:
             write_rows(drawn, fitted.schema, part)
         _say_accepted(accepted)
         people.print(f"Wrote {len(drawn):,} synthetic rows to [bold]{escape(str(place))}[/].")
@@ -171,7 +172,7 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
     record_use("impute", table, ledger)
     cells = cells_of(table, delimiter)
     filled = fitted.impute(cells, np.random.default_rng(seed), column or None)
-    with whole(output) as part:
+    with whole_file(output) as part:
         write_frame(filled, part)
     label = open_source(table, delimiter=delimiter).label  # a URL without its password
     people.print(f"Filled [bold]{escape(str(output))}[/]. It holds the rows of {escape(label)}: keep it like them.")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -195,16 +194,3 @@ def require_new(path: Path) -> None:
         raise InputError(f"{path}: already exists; choose a new name.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path.parent}: no such folder, or it cannot be written.")
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` that becomes `path` when the block ends well and vanishes otherwise."""
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"{path}: could not be written ({error.strerror}).") from None
-    finally:
-        part.unlink(missing_ok=True)

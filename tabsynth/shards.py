@@ -8,13 +8,10 @@ appears under its name when everything is written, and not at all otherwise.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
-from tempfile import mkdtemp
 
 import numpy as np
 import pandas as pd
@@ -22,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
 from tabsynth import _check
+from tabsynth.atomic import whole_folder
 from tabsynth.errors import InputError
 from tabsynth.outputs import arrow_of
 from tabsynth.schema import Schema
@@ -55,12 +53,14 @@ def write_shards(
     """
     _check.at_least("rows", rows, 1)
     _check.at_least("shard", shard, 1)
-    with new_folder(Path(folder)) as part:
+    folder = Path(folder)
+    require_new_folder(folder)
+    with whole_folder(folder, says="could not be written ({reason}); nothing was kept.") as part:
         writer = _Writer(part, schema, rows, shard, report)
         with writer:
             for size, child in blocks(rows, rng):
                 writer.put(draw(size, child))
-    return Path(folder)
+    return folder
 
 
 def blocks(rows: int, rng: np.random.Generator) -> Iterator[tuple[int, np.random.Generator]]:
@@ -79,25 +79,6 @@ def require_new_folder(folder: Path) -> None:
         raise InputError(f"{folder}: already exists; choose a new folder.")
     if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK):
         raise InputError(f"{folder.parent}: no such folder, or it cannot be written.")
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder that becomes `folder` when the block ends well and vanishes otherwise.
-
-    Raises InputError when `folder` exists or cannot be made, before the block, and when the disk refuses within it.
-    """
-    require_new_folder(folder)
-    part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield part
-        part.chmod(0o755)
-        os.rename(part, folder)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise InputError(f"{folder}: could not be written ({reason}); nothing was kept.") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 class _Writer:

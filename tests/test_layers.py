@@ -14,7 +14,7 @@ import pytest
 import tabsynth
 
 LAYERS = (
-    ("errors", "_check", "registry", "constraints", "columns", "cells"),
+    ("errors", "_check", "atomic", "registry", "constraints", "columns", "cells"),
     ("schema", "files", "canonical", "mapped"),
     ("conversion", "sources", "identifiers", "pii", "apart"),
     ("table", "datasets", "sdv_metadata", "choice", "frame_kinds"),

@@ -20,6 +20,7 @@ import pyarrow.parquet as pa_parquet
 import pytest
 from dp_accounting import GaussianDpEvent
 
+from tabsynth import atomic
 from tabsynth.errors import InputError, Refused
 from tabsynth.metrics.estimate import Estimate
 from tabsynth.policy import Verdict, default_policy
@@ -37,7 +38,6 @@ from tabsynth.release import (
     row_provenance,
     write_inside,
 )
-from tabsynth.release import folder as folders
 from tabsynth.release.card import escape
 from tabsynth.release.provenance import policy_fingerprint
 from tabsynth.schema import Column, Schema, Unit
@@ -334,14 +334,14 @@ FILES = ("data.parquet", "README.md", "provenance.json", "DO-NOT-SHARE.txt", "re
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("name", FILES)
 def test_a_failure_at_any_file_leaves_nothing(let_out, tmp_path, monkeypatch, name, error):
-    real = folders.write_file
+    real = atomic._flush_file
 
-    def failing(path, write):
-        real(path, write)
+    def failing(path):
+        real(path)
         if path.name == name:
             raise error
 
-    monkeypatch.setattr(folders, "write_file", failing)
+    monkeypatch.setattr(atomic, "_flush_file", failing)
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else InputError
     with pytest.raises(expected, match="No space left" if expected is InputError else None):
         let_out()
@@ -385,8 +385,8 @@ def test_an_older_inside_report_is_replaced_whole_or_kept(let_out, tmp_path, mon
     (tmp_path / "a").rename(tmp_path / "b")
     old = tmp_path / "a.inside" / "report.html"
     old.write_text("old")
-    monkeypatch.setattr(folders, "_swap", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
-    with pytest.raises(InputError, match="broken"):
+    monkeypatch.setattr(atomic, "_swap", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(InputError, match="Input/output error"):
         let_out(tmp_path / "a")
     assert old.read_text() == "old"
     monkeypatch.undo()
@@ -398,7 +398,7 @@ def test_an_older_inside_report_is_replaced_whole_or_kept(let_out, tmp_path, mon
 def test_a_failed_swap_puts_the_old_folder_back(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(FileNotFoundError):
-        folders._swap(tmp_path / "absent", tmp_path / "a")
+        atomic._swap(tmp_path / "absent", tmp_path / "a")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
@@ -445,13 +445,13 @@ def test_an_existing_folder_is_never_written_over(tmp_path, let_out):
 
 
 def test_a_folder_that_appears_meanwhile_is_not_written_over(tmp_path, let_out, monkeypatch):
-    real = folders._sync_folder
+    real = atomic._flush_names
 
     def appearing(folder):
         (tmp_path / "people").mkdir(exist_ok=True)
         real(folder)
 
-    monkeypatch.setattr(folders, "_sync_folder", appearing)
+    monkeypatch.setattr(atomic, "_flush_names", appearing)
     with pytest.raises(InputError, match="already exists and is not replaced"):
         let_out()
     assert list((tmp_path / "people").iterdir()) == []

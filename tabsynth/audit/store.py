@@ -6,11 +6,11 @@ The folder is as private as the coins in it: only its owner can read it. It is t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tabsynth.atomic import replace_file
 from tabsynth.errors import InputError
 
 PLAN = "plan.json"
@@ -44,8 +44,8 @@ class Store:
             try:
                 self.folder.mkdir(mode=0o700, exist_ok=True)
                 if not (self.folder / PLAN).exists():
-                    _write(self.folder / PLAN, self._plan)
-                _write(self.folder / f"run-{number:06d}.json", run)
+                    replace_file(self.folder / PLAN, json.dumps(self._plan).encode())
+                replace_file(self.folder / f"run-{number:06d}.json", json.dumps(run).encode())
             except OSError as error:
                 raise InputError(f"{self.folder}: a run could not be kept there ({error.strerror}).") from None
         self._kept[number] = dict(run)
@@ -65,13 +65,3 @@ class Store:
         """Read the finished runs; one that was being written when the audit was killed has another name."""
         for path in folder.glob("run-*.json"):
             self._kept[int(path.stem.removeprefix("run-"))] = json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write(path: Path, value: Any) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

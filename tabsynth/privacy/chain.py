@@ -35,6 +35,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tabsynth.atomic import replace_file
 from tabsynth.errors import LedgerError
 
 VERSION = 1
@@ -199,14 +200,14 @@ class Chain:
     def _write_head(self, lines: int, code: str) -> None:
         """Replace the head in one step."""
         head = {"lines": lines, "code": code, "seal": self._seal(lines, code)}
-        _replace(self._beside(".head"), json.dumps(head).encode() + b"\n", 0o644)
+        replace_file(self._beside(".head"), json.dumps(head).encode() + b"\n", mode=0o644)
 
     def _read_key(self, create: bool) -> bytes:
         """Return the key, made now when the chain is new."""
         place = self._beside(".key")
         try:
             if create and not place.exists():
-                _replace(place, secrets.token_hex(32).encode() + b"\n", 0o600)
+                replace_file(place, secrets.token_hex(32).encode() + b"\n")
             key = bytes.fromhex(place.read_text("ascii").strip())
         except (OSError, ValueError) as error:
             raise LedgerError(f"{self.path}: its key {place.name} is missing or cannot be read or written.") from error
@@ -250,21 +251,3 @@ def _write(handle: int, text: bytes) -> None:
     while text:
         text = text[os.write(handle, text) :]
     os.fsync(handle)
-
-
-def _replace(place: Path, text: bytes, mode: int) -> None:
-    """Write a small file in one step: aside, synced, renamed."""
-    aside = place.with_name(place.name + ".new")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        os.fchmod(handle, mode)
-        _write(handle, text)
-    finally:
-        os.close(handle)
-    os.replace(aside, place)
-    with suppress(OSError):  # renamed already; not every file system can sync a folder
-        folder = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -30,8 +30,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from tabsynth.atomic import replace_file
 from tabsynth.errors import InputError
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.noise import Secret
@@ -139,7 +140,7 @@ class Checkpoint:
             raise InputError(f"{self.folder}: the checkpoint of a fit with another budget.")
         self.fit = self._start["fit"] = fit
         self._start["budget"] = repr(budget)
-        _write(self.folder / START, json.dumps(self._start).encode())
+        replace_file(self.folder / START, json.dumps(self._start).encode())
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -194,9 +195,7 @@ class Checkpoint:
         skeleton = json.dumps(_parted(state, arrays))
         place = self._state(name)
         place.parent.mkdir(exist_ok=True)
-        aside = place.with_suffix(".new")
-        save_file(arrays, aside, {"skeleton": skeleton})
-        os.replace(aside, place)
+        replace_file(place, save(arrays, {"skeleton": skeleton}))
         self._kept = time.monotonic()
 
     def _state(self, name: str) -> Path:
@@ -210,20 +209,10 @@ def _begin(folder: Path, described: Mapping[str, Any], data: bytes) -> dict[str,
     start |= {"fit": None, "budget": None}
     try:
         folder.mkdir(mode=0o700)
-        _write(folder / START, json.dumps(start).encode())
+        replace_file(folder / START, json.dumps(start).encode())
     except OSError as error:
         raise InputError(f"{folder}: the checkpoint cannot be written ({error.strerror}).") from None
     return start
-
-
-def _write(place: Path, content: bytes) -> None:
-    """Write a small file in one step: aside, synced, renamed."""
-    aside = place.with_suffix(".new")
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, place)
 
 
 def _code(key: bytes, data: bytes) -> str:

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from tabsynth.atomic import PRIVATE_MODE, flush, whole_folder
 from tabsynth.errors import InputError, Refused
 from tabsynth.policy import Check, Verdict
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.release import folder as folders
 from tabsynth.release.card import card
 from tabsynth.release.data import to_arrow, write_parquet
+from tabsynth.release.folder import UNWRITTEN, check_folder, inside_folder
 from tabsynth.release.gate import Mode, refusals
 from tabsynth.release.provenance import provenance
 from tabsynth.release.read import CARD, DATA, PROVENANCE, Release, sha256
@@ -46,8 +47,8 @@ def check_release_folder(folder: Path | str) -> Path:
     To be called before any training and any charge. `folder` must be new; an older inside report beside it may be
     replaced, anything else of that name may not.
     """
-    path = folders.check_folder(folder)
-    _check_inside(folders.inside_folder(path))
+    path = check_folder(folder)
+    _check_inside(inside_folder(path))
     return path
 
 
@@ -85,14 +86,12 @@ def release(  # noqa: PLR0917 -- the walk's six things, in the order in which it
     charged for.
     """
     path = check_release_folder(folder)
-    home = folders.inside_folder(path)
+    home = inside_folder(path)
     counted = ledger.attempt()
     reasons = refusals(verdicts, ledger, mode=mode, synthesizer=synthesizer)
     ledger.decided("refused" if reasons else "released")
     if reasons:
-        with folders.staged(home, mode=folders.PRIVATE_MODE) as temporary:
-            _write_inside(temporary, inside)
-            folders.put_in_place(temporary, home, replace=True)
+        _write_inside(home, inside, replace=True)
         raise Refused(f"Refused: {'; '.join(reasons)}. Nothing was released. The inside report is in {home}.")
     account = provenance(
         schema,
@@ -107,11 +106,10 @@ def release(  # noqa: PLR0917 -- the walk's six things, in the order in which it
         attempts=attempts if counted is None else counted,
         mode=mode,
     )
-    with folders.staged(home, mode=folders.PRIVATE_MODE) as within, folders.staged(path) as outside:
+    with whole_folder(path, says=UNWRITTEN) as outside:
         _write_outside(outside, rows, schema, account)
-        _write_inside(within, inside)
-        folders.put_in_place(within, home, replace=True)
-        folders.put_in_place(outside, path)
+        flush(outside)  # whatever can fail has done so before an older inside report makes room
+        _write_inside(home, inside, replace=True)
     return Release(path, account)
 
 
@@ -120,10 +118,8 @@ def write_inside(folder: Path | str, inside: InsideReport) -> Path:
 
     Raises InputError when the folder exists or cannot be written.
     """
-    path = folders.check_folder(folder)
-    with folders.staged(path, mode=folders.PRIVATE_MODE) as temporary:
-        _write_inside(temporary, inside)
-        folders.put_in_place(temporary, path)
+    path = check_folder(folder)
+    _write_inside(path, inside)
     return path
 
 
@@ -136,16 +132,23 @@ def _write_outside(folder: Path, rows: pd.DataFrame, schema: Schema, account: di
         "synthetic": "true",
     }
     table = to_arrow(rows, schema, stamp)
-    folders.write_file(folder / DATA, lambda file: write_parquet(file, table))
-    folders.write_texts(folder, {CARD: card(account)})
+    with (folder / DATA).open("xb") as file:
+        write_parquet(file, table)
+    _write_texts(folder, {CARD: card(account)})
     for name in (DATA, CARD):
         account["files"][name] = {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size}
     text = json.dumps(account, indent=2, ensure_ascii=False, allow_nan=False)
-    folders.write_texts(folder, {PROVENANCE: text + "\n"})
+    _write_texts(folder, {PROVENANCE: text + "\n"})
 
 
-def _write_inside(folder: Path, inside: InsideReport) -> None:
-    folders.write_texts(folder, {WARNING_FILE: WARNING, **inside.files()})
+def _write_inside(home: Path, inside: InsideReport, *, replace: bool = False) -> None:
+    with whole_folder(home, mode=PRIVATE_MODE, replace=replace, says=UNWRITTEN) as within:
+        _write_texts(within, {WARNING_FILE: WARNING, **inside.files()})
+
+
+def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())
 
 
 def _check_inside(home: Path) -> None:

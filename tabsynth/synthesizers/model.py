@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -18,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tabsynth import registry
+from tabsynth.atomic import whole_folder
 from tabsynth.constraints import Seen
 from tabsynth.errors import ConformanceError, InputError, ModelError, SchemaError
 from tabsynth.frame_kinds import FrameKind, as_given, require_kind
@@ -147,16 +146,9 @@ class Model:
             "schema": self.schema.to_dict(),
             "state": values,
         }
-        part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with whole_folder(folder, says="the model could not be written ({reason}).") as part:
             (part / MODEL).write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
             save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part / WEIGHTS)
-            part.chmod(0o755)
-            os.rename(part, folder)
-        except OSError as error:
-            raise InputError(f"{folder}: the model could not be written ({error.strerror}).") from None
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def fit(synthesizer: Synthesizer, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Model:

@@ -145,7 +145,7 @@ def test_a_killed_audit_goes_on(people, tmp_path, monkeypatch):
             audit_synthesizer(people, Independent(), CLAIM, **settings)
     assert made == [0, 1]
     done = {path.name: path.read_bytes() for path in folder.glob("run-*")}
-    (folder / ".run-000002.json.part").write_text('{"scores": {"half')  # it was being written
+    (folder / ".run-000002.json.new").write_text('{"scores": {"half')  # it was being written
     result = audit_synthesizer(people, Independent(), CLAIM, **settings)
     assert result.runs == 4
     assert result.canaries == 80

@@ -300,15 +300,19 @@ def test_every_state_that_a_crash_in_creation_can_leave_is_mended(path):
 def test_a_full_disk_spends_nothing(path, monkeypatch, failing):
     ledger = opened(path, lifetime=LIFETIME)
     before = path.read_bytes()
-    real = os.write
+    line, real_write, real_sync = path.stat().st_ino, os.write, os.fsync
 
     def write(handle, text):
-        if (b'"kind":"charge"' in text) == (failing == "line"):
-            real(handle, text[: len(text) // 2])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(handle, text)
+        assert b'"kind":"charge"' in text
+        real_write(handle, text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "write", write)
+    def sync(handle):
+        if os.fstat(handle).st_ino != line:  # the head's, aside
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real_sync(handle)
+
+    monkeypatch.setattr(os, *(("write", write) if failing == "line" else ("fsync", sync)))
     with pytest.raises(LedgerError, match=r"No space left.*Nothing was spent"):
         ledger.charge(dp.GaussianDpEvent(30.0), why="counts")
     monkeypatch.undo()
