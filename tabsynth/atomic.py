@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from tabsynth.errors import InputError
 
@@ -71,6 +72,16 @@ def flush(folder: Path) -> None:
     for path in folder.iterdir():
         _flush_file(path)
     _flush_names(folder)
+
+
+def require_new(path: Path, kind: Literal["folder", "name"]) -> None:
+    """Raise InputError unless `path` is new and can be made: called before any work and any charge."""
+    if os.path.lexists(path):
+        raise InputError(f"{path}: already exists; choose a new {kind}.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder to write into.")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path.parent}: cannot be written (permission denied).")
 
 
 @contextmanager

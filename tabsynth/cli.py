@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 
 from tabsynth import _check, cli_audit, cli_compare, cli_given, cli_ledger, cli_selftest
-from tabsynth.atomic import whole_file
+from tabsynth.atomic import require_new, whole_file
 from tabsynth.cli_options import (
     AsJson,
     CanaryFolder,
@@ -40,7 +40,6 @@ from tabsynth.cli_options import (
     Target,
     ledger_opener,
     record_use,
-    require_new,
     require_readable,
     settings_of,
 )
@@ -106,7 +105,7 @@ def schema(
     from tabsynth.drafting import draft
     from tabsynth.sdv_metadata import write_sdv
 
-    require_new(output)
+    require_new(output, "name")
     _check.one_of("--format", form, ("yaml", "sdv"))
     require_readable(table, delimiter=delimiter)
     record_use("schema", table, ledger)
@@ -146,10 +145,10 @@ def fit(
     from tabsynth.fitting import make_synthesizer
     from tabsynth.privacy.checkpoint import discard
     from tabsynth.progress import progress_bar
-    from tabsynth.synthesizers.model import check_new_folder, check_saveable
+    from tabsynth.synthesizers.model import check_saveable
     from tabsynth.walk import fit_table
 
-    check_new_folder(output)
+    require_new(output, "folder")
     synthesizer = make_synthesizer(model, seed, **settings_of(settings))
     check_saveable(synthesizer)
     require_readable(schema=schema)

@@ -12,6 +12,7 @@ from rich.table import Column
 from rich.table import Table as Grid
 
 from tabsynth import _check
+from tabsynth.atomic import require_new
 from tabsynth.cli_options import (
     AsJson,
     Delimiter,
@@ -163,7 +164,7 @@ def _contest(
     """Return the synthesizers that are asked for, each with its own settings."""
     from tabsynth.comparing import Contest
     from tabsynth.fitting import make_synthesizer
-    from tabsynth.synthesizers.model import check_new_folder, check_saveable
+    from tabsynth.synthesizers.model import check_saveable
 
     own: dict[str, dict[str, Any]] = {name: {} for name in models}
     for key, value in settings_of(settings).items():
@@ -177,7 +178,7 @@ def _contest(
     for synthesizer in made.values():
         check_saveable(synthesizer)
     folder = path.with_name(f"{path.name}.models")
-    check_new_folder(folder)
+    require_new(folder, "folder")
     return Contest(made, opened[0], folder, budgeted, discover, choose, opened[1])
 
 

@@ -13,8 +13,8 @@ import typer
 from rich.markup import escape
 
 from tabsynth import _check
-from tabsynth.atomic import whole_file
-from tabsynth.cli_options import AsJson, Delimiter, LedgerPath, Seed, record_use, require_new
+from tabsynth.atomic import require_new, whole_file
+from tabsynth.cli_options import AsJson, Delimiter, LedgerPath, Seed, record_use
 from tabsynth.console import answer, people
 from tabsynth.errors import InputError
 
@@ -94,7 +94,6 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
     """Sample synthetic rows from a saved model."""
     from tabsynth.files import require_ending
     from tabsynth.progress import progress_bar
-    from tabsynth.shards import require_new_folder
     from tabsynth.synthesizers.model import load
     from tabsynth.table import write_rows
 
@@ -103,7 +102,7 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
     rng = np.random.default_rng(seed)
     if not many:
         require_ending(place)
-        require_new(place)
+        require_new(place, "name")
         drawn = asked.sample(fitted := load(model), rng)
         accepted = drawn.attrs.get("acceptance")
         with whole_file(place) as part:
@@ -112,7 +111,7 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
         people.print(f"Wrote {len(drawn):,} synthetic rows to [bold]{escape(str(place))}[/].")
         answer(as_json, rows=len(drawn), output=str(place), acceptance=accepted)
         return
-    require_new_folder(place)
+    require_new(place, "folder")
     if given_file is not None:
         raise InputError("--given-file gives its rows one by one: write them to a file, -o rows.csv.")
     fitted = load(model)
@@ -167,7 +166,7 @@ def impute(  # noqa: PLR0917  (a command's options are its arguments)
     from tabsynth.synthesizers.model import load
 
     require_ending(output)
-    require_new(output)
+    require_new(output, "name")
     fitted = load(model)
     record_use("impute", table, ledger)
     cells = cells_of(table, delimiter)

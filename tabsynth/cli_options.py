@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -186,11 +185,3 @@ def record_use(command: str, table: str | Path, named: Path | None = None) -> Pa
     table_ledger.record_use(place, identity(table), command, USES[command])
     people.print(f"Ledger: [bold]{escape(str(place))}[/]")
     return place
-
-
-def require_new(path: Path) -> None:
-    """Raise InputError unless the file is new and its folder can be written."""
-    if path.exists():
-        raise InputError(f"{path}: already exists; choose a new name.")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path.parent}: no such folder, or it cannot be written.")

@@ -7,7 +7,6 @@ appears under its name when everything is written, and not at all otherwise.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,8 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
 from tabsynth import _check
-from tabsynth.atomic import whole_folder
-from tabsynth.errors import InputError
+from tabsynth.atomic import require_new, whole_folder
 from tabsynth.outputs import arrow_of
 from tabsynth.schema import Schema
 
@@ -54,7 +52,7 @@ def write_shards(
     _check.at_least("rows", rows, 1)
     _check.at_least("shard", shard, 1)
     folder = Path(folder)
-    require_new_folder(folder)
+    require_new(folder, "folder")
     with whole_folder(folder, says="could not be written ({reason}); nothing was kept.") as part:
         writer = _Writer(part, schema, rows, shard, report)
         with writer:
@@ -71,14 +69,6 @@ def blocks(rows: int, rng: np.random.Generator) -> Iterator[tuple[int, np.random
     """
     for start in range(0, rows, BLOCK):
         yield min(BLOCK, rows - start), rng.spawn(1)[0]
-
-
-def require_new_folder(folder: Path) -> None:
-    """Raise InputError when `folder` exists or cannot be made."""
-    if folder.exists() or folder.is_symlink():
-        raise InputError(f"{folder}: already exists; choose a new folder.")
-    if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK):
-        raise InputError(f"{folder.parent}: no such folder, or it cannot be written.")
 
 
 class _Writer:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tabsynth.atomic import PRIVATE_MODE, replace_file, whole_file, whole_folder
+from tabsynth.atomic import PRIVATE_MODE, replace_file, require_new, whole_file, whole_folder
 from tabsynth.errors import InputError
 
 ENDS = (OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), ValueError("stop"))
@@ -56,6 +56,21 @@ def test_an_error_of_the_disk_names_the_file_and_the_reason(tmp_path: Path) -> N
     said = rf"^{path}: could not be written \(No such file or directory\)\.$"
     with pytest.raises(InputError, match=said), whole_file(path) as part:
         part.write_text("")
+
+
+def test_a_place_is_checked_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for taken in (tmp_path, tmp_path / "file", tmp_path / "link"):  # a link to nothing as well
+        with pytest.raises(InputError, match="already exists; choose a new name"):
+            require_new(taken, "name")
+    for parent in ("none", "file"):
+        with pytest.raises(InputError, match="no such folder to write into"):
+            require_new(tmp_path / parent / "new", "folder")
+    require_new(tmp_path / "new", "folder")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(InputError, match=r"cannot be written \(permission denied\)"):
+        require_new(tmp_path / "new", "folder")
 
 
 @pytest.mark.parametrize("error", ENDS, ids=repr)

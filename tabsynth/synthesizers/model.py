@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tabsynth import registry
-from tabsynth.atomic import whole_folder
+from tabsynth.atomic import require_new, whole_folder
 from tabsynth.constraints import Seen
 from tabsynth.errors import ConformanceError, InputError, ModelError, SchemaError
 from tabsynth.frame_kinds import FrameKind, as_given, require_kind
@@ -135,7 +134,7 @@ class Model:
     def save(self, folder: Path | str) -> None:
         """Write the model into a new folder, whole or not at all; raise InputError when that cannot be done."""
         folder = Path(folder)
-        check_new_folder(folder)
+        require_new(folder, "folder")
         values, arrays = self.sampler.state()
         plain = {
             "format": FORMAT,
@@ -216,13 +215,3 @@ def check_saveable(synthesizer: Synthesizer) -> None:
     """Raise ModelError when models of this synthesizer cannot be saved: called before any work and any charge."""
     if (why := synthesizer.sampler.unsaved) is not None:
         raise ModelError(f"{synthesizer.name}: {why}")
-
-
-def check_new_folder(folder: Path) -> None:
-    """Raise InputError unless `folder` is new and can be made: called before any work and any charge."""
-    if folder.exists():
-        raise InputError(f"{folder}: already exists; choose a new folder.")
-    if not folder.parent.is_dir():
-        raise InputError(f"{folder.parent}: no such folder to write into.")
-    if not os.access(folder.parent, os.W_OK):
-        raise InputError(f"{folder.parent}: cannot be written (permission denied).")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -96,7 +97,7 @@ def test_a_folder_without_a_parent(fitted: Model, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_written(fitted: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.os, "access", lambda path, mode: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(InputError, match=r"cannot be written \(permission denied\)"):
         fitted.save(tmp_path / "model")
 
