@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
+from typing import TypeGuard
 
 from tabsynth.errors import InputError
 
@@ -57,6 +58,15 @@ class Spent(Budget):
     def _check_ranges(self) -> None:
         if not (self.epsilon >= 0 and 0 <= self.delta <= 1):
             raise InputError(f"What was spent cannot be epsilon {self.epsilon!r}, delta {self.delta!r}.")
+
+
+def bounded(budget: Budget | None) -> TypeGuard[Budget]:
+    """Whether there is a budget and it bounds anything.
+
+    >>> bounded(Budget(1.0, 1e-6)), bounded(Budget(math.inf, 1e-6)), bounded(None)
+    (True, False, False)
+    """
+    return budget is not None and budget.private
 
 
 def delta_warning(budget: Budget, rows: int | None) -> str | None:

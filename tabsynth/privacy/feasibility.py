@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tabsynth.errors import ModelError
-from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.budget import Budget, bounded
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.schema import Schema
 
@@ -15,7 +15,7 @@ def refuse_hopeless(schema: Schema, ledger: Ledger, share: float) -> None:
     number of rows there is nothing to compare with.
     """
     columns, unit, budget = len(schema.modelled), schema.unit.rows, ledger.budget
-    if schema.rows is None or budget is None or not budget.private:
+    if schema.rows is None or not bounded(budget):
         return
 
     def noise(epsilon: float, columns: int) -> float:

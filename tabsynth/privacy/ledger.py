@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tabsynth._check import within
 from tabsynth.errors import BudgetExceeded, InputError, LedgerError
 from tabsynth.privacy import accounting, checkpoint, events
-from tabsynth.privacy.budget import Budget, Spent
+from tabsynth.privacy.budget import Budget, Spent, bounded
 from tabsynth.privacy.events import Charge
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Ledger:
     @property
     def bounded(self) -> bool:
         """Whether a finite budget bounds this fit, so that all that is read of rows is noisy."""
-        return self.budget is not None and self.budget.private
+        return bounded(self.budget)
 
     @property
     def private(self) -> bool:
@@ -159,7 +159,7 @@ class Ledger:
         """
         if not 0 < share <= 1:
             raise InputError(f"share must be above 0 and at most 1; got {share!r}.")
-        if self.budget is None or not self.bounded:
+        if not bounded(self.budget):
             return 0.0
         mu = accounting.gaussian_mu(Budget(self.budget.epsilon, self.budget.delta * (1 - DISCOVERY_DELTA_SHARE)))
         if mu == 0:
@@ -319,8 +319,7 @@ class Ledger:
     @property
     def _limited(self) -> bool:
         """Whether a lifetime budget stands over the fit."""
-        lifetime = self._file.lifetime if self._file else None
-        return lifetime is not None and lifetime.private
+        return self._file is not None and bounded(self._file.lifetime)
 
     def _held(self) -> AbstractContextManager[None]:
         """Hold the file's lock, where there is a file."""

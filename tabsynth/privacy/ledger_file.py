@@ -26,7 +26,7 @@ from dp_accounting import GaussianDpEvent, LaplaceDpEvent
 
 from tabsynth.errors import BudgetExceeded, LedgerError
 from tabsynth.privacy import accounting, events
-from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.budget import Budget, bounded
 from tabsynth.privacy.chain import WAIT, Chain
 from tabsynth.privacy.events import Charge
 
@@ -55,7 +55,7 @@ class Fit:
     @property
     def private(self) -> bool:
         """Whether the charges bound what the fit leaked."""
-        return self.budget is not None and self.budget.private and not self.not_private
+        return bounded(self.budget) and not self.not_private
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tabsynth.privacy import accounting
-from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.budget import Budget, bounded
 from tabsynth.privacy.events import Charge
 
 _QUOTED = re.compile(r"""( of )?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(, )?""")
@@ -52,7 +52,7 @@ def split(charges: Sequence[Charge], budget: Budget | None) -> tuple[Purpose, ..
     for charge in charges:
         groups.setdefault(purpose(charge.why), []).append(charge)
     deltas = {why: math.fsum(charge.delta for charge in own) for why, own in groups.items()}
-    if budget is None or not budget.private:
+    if not bounded(budget):
         return tuple(Purpose(why, len(own), None, None, deltas[why]) for why, own in groups.items())
     delta = budget.delta - math.fsum(deltas.values())
     epsilons = {why: accounting.epsilon_of([each.event for each in own], delta) for why, own in groups.items()}

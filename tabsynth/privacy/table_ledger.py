@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from tabsynth.errors import BudgetExceeded, LedgerError
-from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.budget import Budget, bounded
 from tabsynth.privacy.chain import WAIT
 from tabsynth.privacy.ledger_file import LedgerFile, verify
 
@@ -43,14 +43,14 @@ def check(
         )
     limit = LedgerFile.open(place, data, lifetime, wait, create=False).lifetime if there else None
     limit = limit or lifetime
-    if limit is not None and limit.private and (budget is None or not budget.private):
+    if bounded(limit) and not bounded(budget):
         raise BudgetExceeded(f"A fit without a budget is not private, and {place} has a lifetime budget: {limit}.")
     return there
 
 
 def remarks(path: Path | str, budget: Budget | None) -> tuple[str, ...]:
     """Return what to know before a fit with this budget is charged to the ledger: nothing bounds, or less is left."""
-    if budget is None or not budget.private:
+    if not bounded(budget):
         return ()
     found, said = verify(path), []
     if found.loose:

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
 from tabsynth.policy import Verdict
+from tabsynth.privacy.budget import bounded
 from tabsynth.privacy.ledger import Ledger
 
 Mode = Literal["inside", "charged"]  # decided by private numbers that stay inside, or by noisy ones that were paid for
@@ -78,10 +79,9 @@ def _settings(value: Any) -> list[tuple[str, Any]]:
 def _against_ledger(ledger: Ledger) -> list[str]:
     """Name what is wrong with the privacy claim itself."""
     reasons = [] if ledger.closed else ["the ledger is still open, so more could be spent on these rows"]
-    if not ledger.bounded:
-        return reasons
     budget, spent = ledger.budget, ledger.spent
-    assert budget is not None  # as `bounded` says
+    if not bounded(budget):
+        return reasons
     if not ledger.private:
         reasons.append("a budget was claimed, but the ledger is marked not private (its noise was seeded)")
     elif not ledger.charges:

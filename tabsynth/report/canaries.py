@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tabsynth.errors import InputError, Refused
-from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.budget import Budget, bounded
 from tabsynth.release.provenance import generator
 from tabsynth.report.audit_page import FORMAT, HTML, JSON
 
@@ -57,7 +57,7 @@ def require_same_synthesizer(audit: Mapping[str, Any], synthesizer: Any) -> None
 
 def require_same_claim(audit: Mapping[str, Any], budget: Budget | None) -> None:
     """Raise InputError when the audit was of a smaller budget: with more noise it says nothing about less."""
-    if budget is None or not budget.private:
+    if not bounded(budget):
         raise InputError(NO_CLAIM)
     for fact, claimed in (("epsilon", budget.epsilon), ("delta", budget.delta)):
         audited = audit["budget"][fact]
