@@ -84,7 +84,7 @@ def split(ledger: LedgerFile, as_json: AsJson = False) -> None:
             }
             for part in parts
         ]
-        limit = None if budget is None else {"epsilon": budget.epsilon, "delta": budget.delta}
+        limit = None if budget is None else budget.to_dict()
         fits.append({"fit": fit.number, "budget": limit, "private": fit.private, "purposes": purposes})
     people.print("[dim]Shares are of mu squared and add up to 1; the epsilons of purposes do not add up.[/]")
     answer(as_json, fits=fits)

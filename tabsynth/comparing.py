@@ -138,9 +138,8 @@ def _chosen(contest: Contest, intake: Intake, rows: Mapping[str, pd.DataFrame]) 
 
 
 def _spent(ledger: Ledger) -> dict[str, Any]:
-    spent = ledger.spent
-    private = {"epsilon": spent.epsilon, "delta": spent.delta} if ledger.private else {"epsilon": None, "delta": None}
-    return {"private": ledger.private, **private}
+    spent = ledger.spent.to_dict() if ledger.private else {"epsilon": None, "delta": None}
+    return {"private": ledger.private, **spent}
 
 
 def _of(name: str, on_check: Callable[[str, str], None]) -> Callable[[str], None]:

@@ -46,6 +46,14 @@ class Budget:
         """Whether the budget bounds anything."""
         return math.isfinite(self.epsilon)
 
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the budget as plain JSON values; an infinite epsilon is None.
+
+        >>> Budget(math.inf, 1e-6).to_dict()
+        {'epsilon': None, 'delta': 1e-06}
+        """
+        return {"epsilon": self.epsilon if self.private else None, "delta": self.delta}
+
 
 @dataclass(frozen=True, slots=True)
 class Spent(Budget):

@@ -255,8 +255,8 @@ class Ledger:
         """Return everything about the ledger as plain JSON values; an infinite epsilon is None."""
         return {
             "private": self.private,
-            "budget": _plain(self.budget),
-            "spent": _plain(self.spent),
+            "budget": None if self.budget is None else self.budget.to_dict(),
+            "spent": self.spent.to_dict(),
             "accountant": self.accountant,
             "neighbours": accounting.NEIGHBOURS.name.lower().replace("_", " "),
             "charges": [
@@ -386,10 +386,3 @@ class Ledger:
             f"The charge for {why!r} would pass the budget {self.budget}{lifetime}; this fit has spent epsilon "
             f"{self.spent.epsilon:.4g} so far. The charge was not made and nothing was run."
         )
-
-
-def _plain(budget: Budget | None) -> dict[str, float | None] | None:
-    """Return a budget as JSON has it."""
-    if budget is None:
-        return None
-    return {"epsilon": budget.epsilon if math.isfinite(budget.epsilon) else None, "delta": budget.delta}

@@ -115,13 +115,9 @@ def plain(value: Any) -> Any:
 
 def _privacy(ledger: Ledger, schema: Schema) -> dict[str, Any]:
     """Return the claim, in numbers and words, and everything that was paid for it."""
-    spent = ledger.spent
     written = ledger.to_dict()
     return {
-        "private": ledger.private,
-        "budget": None if ledger.budget is None else _pair(ledger.budget.epsilon, ledger.budget.delta),
-        "spent": _pair(spent.epsilon, spent.delta),
-        "accountant": written["accountant"],
+        **{name: written[name] for name in ("private", "budget", "spent", "accountant")},
         "neighbouring": written["neighbours"],
         "unit": {
             "column": schema.unit.column,
@@ -132,11 +128,6 @@ def _privacy(ledger: Ledger, schema: Schema) -> dict[str, Any]:
         "charges": plain(written["charges"]),
         "notes": plain(written["notes"]),
     }
-
-
-def _pair(epsilon: float, delta: float) -> dict[str, Any]:
-    """Return (epsilon, delta) as JSON values; an infinite epsilon is null."""
-    return {"epsilon": epsilon if math.isfinite(epsilon) else None, "delta": delta}
 
 
 def _status(verdict: Verdict, mode: Mode) -> str:

@@ -66,6 +66,6 @@ def audit_report(
         "created": datetime.now(UTC).isoformat(),
         "tabsynth": version("tabsynth"),
         "generator": None if synthesizer is None else generator(synthesizer),
-        "budget": None if budget is None else {"epsilon": budget.epsilon, "delta": budget.delta},
+        "budget": None if budget is None else budget.to_dict(),
     }
     return AuditReport(made | result.to_dict())

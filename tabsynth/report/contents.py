@@ -119,13 +119,9 @@ def _finite(value: float) -> float | None:
 def _ledger(ledger: Ledger, evidence: Evidence) -> dict[str, Any]:
     """Return what was claimed, what was paid, and what that means."""
     unit, written = evidence.schema.unit, ledger.to_dict()
-    budget, spent = ledger.budget, ledger.spent
     return {
-        "private": ledger.private,
+        **{name: written[name] for name in ("private", "budget", "spent", "accountant")},
         "closed": ledger.closed,
-        "budget": None if budget is None else {"epsilon": _finite(budget.epsilon), "delta": budget.delta},
-        "spent": {"epsilon": _finite(spent.epsilon), "delta": spent.delta},
-        "accountant": written["accountant"],
         "unit": unit_in_words(unit),
         "meaning": list(claim_in_words(ledger, unit)),
         "charges": plain(written["charges"]),
