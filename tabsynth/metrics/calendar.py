@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from tabsynth.metrics.coding import Codes
-from tabsynth.metrics.distances import _OfColumns
 from tabsynth.metrics.estimate import Estimate, NotApplicable
 from tabsynth.metrics.evidence import Evidence
-from tabsynth.metrics.fidelity import Distance, total_variation
+from tabsynth.metrics.fidelity import Distance, OfColumns, total_variation
 
 PARTS = {"weekday": 7, "hour": 24, "month": 12}  # of a datetime, and how many values each has
 
 
 @dataclass(frozen=True, slots=True)
-class Calendar(_OfColumns):
+class Calendar(OfColumns):
     """Total variation distance of the weekdays, hours and months of datetime columns: the mean, or the worst.
 
     Two tables whose dates are alike on the axis may differ here: one knows that nobody comes on Sundays. A part that

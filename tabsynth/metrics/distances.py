@@ -6,53 +6,22 @@ covers the sampling of both tables by the delta method.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from tabsynth import _check
 from tabsynth.canonical import code_places, to_axis
 from tabsynth.metrics.coding import Codes, Floats
-from tabsynth.metrics.estimate import Estimate, NotApplicable, check_level
-from tabsynth.metrics.evidence import Evidence, Tier
-from tabsynth.metrics.fidelity import Distance, cells_of, mean_of, total_variation
+from tabsynth.metrics.estimate import Estimate, NotApplicable
+from tabsynth.metrics.evidence import Evidence
+from tabsynth.metrics.fidelity import Distance, OfColumns, cells_of, total_variation
 from tabsynth.schema import Column
 
-Over = Literal["mean", "worst"]
-
 
 @dataclass(frozen=True, slots=True)
-class _OfColumns:
-    """What the distances here share: whether the mean over columns is taken or the worst column."""
-
-    over: Over = "mean"
-    level: float = 0.95
-    stem: ClassVar[str]
-    tier: ClassVar[Tier] = "fidelity"
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        _check.one_of("over", self.over, ("mean", "worst"))
-        check_level(self.level)
-
-    @property
-    def name(self) -> str:
-        """Return the metric's name, ending in `_worst` for the worst column."""
-        return self.stem if self.over == "mean" else f"{self.stem}_worst"
-
-    def _estimate(self, found: Mapping[str, Distance]) -> Estimate:
-        """Return the mean over columns, or the worst column with its name."""
-        if self.over == "mean":
-            return mean_of(list(found.values()), self.level)
-        worst = max(found, key=lambda name: found[name][0])
-        return mean_of([found[worst]], self.level, f"column {worst!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Wasserstein(_OfColumns):
+class Wasserstein(OfColumns):
     """Wasserstein-1 distance of numeric and datetime columns, as a share of the range of the training values.
 
     How far values must be moved on average to turn one column into the other: unlike `ks` it sees how far, so that a
@@ -72,7 +41,7 @@ class Wasserstein(_OfColumns):
 
 
 @dataclass(frozen=True, slots=True)
-class JensenShannon(_OfColumns):
+class JensenShannon(OfColumns):
     """Jensen-Shannon distance of one-way marginals: the square root of the divergence in bits, between 0 and 1.
 
     Cells as in `tvd1`. It weighs a cell that one table lacks more than `tvd1` does (Lin 1991; Endres and Schindelin
@@ -88,7 +57,7 @@ class JensenShannon(_OfColumns):
 
 
 @dataclass(frozen=True, slots=True)
-class Missing(_OfColumns):
+class Missing(OfColumns):
     """Difference of the shares of missing values, over the columns where any value is missing.
 
     A code among numbers, such as "refused", is one more way to be missing, with a share of its own: the distance is the

@@ -8,7 +8,7 @@ between samples do not reach 0, so they are read beside their ceiling, what real
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import ClassVar, Literal, TypeVar
@@ -31,15 +31,12 @@ Distance = tuple[float, Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True)
-class KS:
-    """Kolmogorov-Smirnov distance of numeric and datetime columns: the mean over columns, or the worst column.
-
-    The largest difference between two distribution functions, missing values standing below all others; the real line
-    has no bins here, so spikes and shifts inside a bin show too.
-    """
+class OfColumns:
+    """What the distances of single columns share: whether the mean over columns is taken or the worst column."""
 
     over: Literal["mean", "worst"] = "mean"
     level: float = 0.95
+    stem: ClassVar[str]
     tier: ClassVar[Tier] = "fidelity"
 
     def __post_init__(self) -> None:
@@ -49,15 +46,11 @@ class KS:
 
     @property
     def name(self) -> str:
-        """Return `ks` or `ks_worst`."""
-        return "ks" if self.over == "mean" else "ks_worst"
+        """Return the metric's name, ending in `_worst` for the worst column."""
+        return self.stem if self.over == "mean" else f"{self.stem}_worst"
 
-    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
-        """Measure; NotApplicable without a numeric column."""
-        columns = [column for column in evidence.columns if column.numeric]
-        if not columns:
-            raise NotApplicable("The table has no numeric or datetime column.")
-        found = {c.name: ks(to_axis(evidence.rows[c.name], c), to_axis(evidence.reference[c.name], c)) for c in columns}
+    def _estimate(self, found: Mapping[str, Distance]) -> Estimate:
+        """Return the mean over columns, or the worst column with its name."""
         if self.over == "mean":
             return mean_of(list(found.values()), self.level)
         worst = max(found, key=lambda name: found[name][0])
@@ -65,33 +58,37 @@ class KS:
 
 
 @dataclass(frozen=True, slots=True)
-class TVD1:
+class KS(OfColumns):
+    """Kolmogorov-Smirnov distance of numeric and datetime columns: the mean over columns, or the worst column.
+
+    The largest difference between two distribution functions, missing values standing below all others; the real line
+    has no bins here, so spikes and shifts inside a bin show too.
+    """
+
+    stem: ClassVar[str] = "ks"
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
+        """Measure; NotApplicable without a numeric column."""
+        columns = [column for column in evidence.columns if column.numeric]
+        if not columns:
+            raise NotApplicable("The table has no numeric or datetime column.")
+        frames = (evidence.rows, evidence.reference)
+        return self._estimate({c.name: ks(*(to_axis(frame[c.name], c) for frame in frames)) for c in columns})
+
+
+@dataclass(frozen=True, slots=True)
+class TVD1(OfColumns):
     """Total variation distance of one-way marginals: the mean over columns, or the worst column.
 
     Numeric columns are cut at the 20-quantiles of the training rows; missing is a cell of its own.
     """
 
-    over: Literal["mean", "worst"] = "mean"
-    level: float = 0.95
-    tier: ClassVar[Tier] = "fidelity"
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        _check.one_of("over", self.over, ("mean", "worst"))
-        check_level(self.level)
-
-    @property
-    def name(self) -> str:
-        """Return `tvd1` or `tvd1_worst`."""
-        return "tvd1" if self.over == "mean" else "tvd1_worst"
+    stem: ClassVar[str] = "tvd1"
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Estimate:
         """Measure."""
-        found = [total_variation(*cells) for cells in cells_of(evidence)]
-        if self.over == "mean":
-            return mean_of(found, self.level)
-        worst = max(range(len(found)), key=lambda at: found[at][0])
-        return mean_of([found[worst]], self.level, f"column {evidence.columns[worst].name!r}")
+        names = [column.name for column in evidence.columns]
+        return self._estimate({n: total_variation(*c) for n, c in zip(names, cells_of(evidence), strict=True)})
 
 
 @dataclass(frozen=True, slots=True)

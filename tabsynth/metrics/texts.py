@@ -19,10 +19,9 @@ import pandas as pd
 
 from tabsynth import _check
 from tabsynth.metrics.coding import Floats
-from tabsynth.metrics.distances import _OfColumns
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, check_level, difference
 from tabsynth.metrics.evidence import Evidence, Tier
-from tabsynth.metrics.fidelity import Distance, ks
+from tabsynth.metrics.fidelity import Distance, OfColumns, ks
 from tabsynth.metrics.roc import strongest
 from tabsynth.metrics.sides import FEWEST, separate
 from tabsynth.schema import Column
@@ -36,7 +35,7 @@ REPLAYED = 0.5  # share of a row's own sequences
 
 
 @dataclass(frozen=True, slots=True)
-class TextShape(_OfColumns):
+class TextShape(OfColumns):
     """Distance of free text columns: of lengths (KS), of characters and of words (total variation).
 
     The mean over columns and the three, or the worst. Words are those of the OFTEN most frequent in the training rows,
