@@ -57,11 +57,4 @@ def _draw(
         own = group[row]
         quantile = (taken[own] + starts[own]) / rows[own] * cumulative[own, size - 1]
         taken[own] += 1
-        low, high = 0, size - 1
-        while low < high:
-            middle = (low + high) // 2
-            if cumulative[own, middle] > quantile:
-                high = middle
-            else:
-                low = middle + 1
-        drawn[row] = low
+        drawn[row] = np.searchsorted(cumulative[own, : size - 1], quantile, side="right")

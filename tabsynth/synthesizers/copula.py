@@ -126,14 +126,8 @@ def _look_up(
             value = 0.0
             for cause in range(column + 1):
                 value += factor[column, cause] * normals[row, cause]
-            low, high = starts[column], starts[column + 1] - 1
-            while low < high:
-                middle = (low + high) // 2
-                if thresholds[middle] > value:
-                    high = middle
-                else:
-                    low = middle + 1
-            places[row, column] = low - starts[column]
+            all_but_last = thresholds[starts[column] : starts[column + 1] - 1]
+            places[row, column] = np.searchsorted(all_but_last, value, side="right")
 
 
 @dataclass(frozen=True, slots=True)

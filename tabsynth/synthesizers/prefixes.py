@@ -158,12 +158,4 @@ def _pick(ladder: NDArray[Any], prefix: NDArray[np.int64], uniform: NDArray[Any]
     last = ladder.shape[1] - 1
     for row in range(len(prefix)):
         rungs = ladder[prefix[row]]
-        bar = uniform[row] * rungs[last]
-        low, high = 0, last
-        while low < high:
-            middle = (low + high) // 2
-            if rungs[middle] > bar:
-                high = middle
-            else:
-                low = middle + 1
-        found[row] = low
+        found[row] = np.searchsorted(rungs[:last], uniform[row] * rungs[last], side="right")

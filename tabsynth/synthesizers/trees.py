@@ -154,14 +154,8 @@ def _places(
         if mass < 0:
             leaf = 0
             mass = uniform * (total + smoothing) / smoothing * cumulative[starts[1] - 1]
-        low, high = starts[leaf], starts[leaf + 1] - 1
-        while low < high:
-            middle = (low + high) // 2
-            if cumulative[middle] > mass:
-                high = middle
-            else:
-                low = middle + 1
-        found[row] = low
+        all_but_last = cumulative[starts[leaf] : starts[leaf + 1] - 1]
+        found[row] = starts[leaf] + np.searchsorted(all_but_last, mass, side="right")
     return found
 
 
