@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -19,11 +18,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tabsynth import _check
 from tabsynth.errors import InputError
-from tabsynth.metrics.coding import Codes, Floats
+from tabsynth.metrics.coding import Floats
 from tabsynth.metrics.costs import boosting, neighbours, passes
 from tabsynth.metrics.estimate import Estimate, NotApplicable, NotMeasured, check_level, difference
 from tabsynth.metrics.evidence import Evidence, Tier
-from tabsynth.metrics.neighbours import BLOCK, MISSING, Points, place
+from tabsynth.metrics.neighbours import MISSING, Points, closest, place
 from tabsynth.metrics.roc import strongest
 from tabsynth.metrics.sides import FEWEST, separate
 from tabsynth.schema import Column
@@ -208,28 +207,3 @@ def by_boosting(asked: Points, shown: Points, secrets: Floats, numeric: bool, se
 
 
 GUESSERS: dict[str, Guesser] = {"nearest": by_nearest, "boosting": by_boosting}
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def closest(queries: Points, points: Points) -> Codes:
-    """Return the place of the point nearest to each query, the first of several; `points` is [columns, rows]."""
-    width, total = points.shape
-    found = np.zeros(len(queries), dtype=np.int64)
-    best = np.full(len(queries), np.float32(width + 1))
-    distance = np.empty(BLOCK, dtype=np.float32)
-    one = np.float32(1.0)
-    for start in range(0, total, BLOCK):
-        size = min(BLOCK, total - start)
-        for i in range(len(queries)):
-            distance[:] = 0
-            for c in range(width):
-                here = queries[i, c]
-                column = points[c, start : start + size]  # a slice: the loop then takes eight rows at a time
-                for j in range(size):
-                    apart = abs(column[j] - here)
-                    distance[j] += apart if apart < one else one
-            for j in range(size):
-                if distance[j] < best[i]:
-                    best[i] = distance[j]
-                    found[i] = start + j
-    return found

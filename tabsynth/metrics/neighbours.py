@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabsynth.canonical import code_places, to_axis
-from tabsynth.metrics.coding import Floats, codes
+from tabsynth.metrics.coding import Codes, Floats, codes
 from tabsynth.schema import Column
 
 Points = NDArray[np.float32]
@@ -57,24 +57,47 @@ def _place(series: pd.Series, train: pd.Series, column: Column) -> Floats:
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _nearest(queries: Points, points: Points, found: Points) -> None:
     """Fill `found` [queries, k] with the smallest distances; `points` is [columns, rows]."""
-    width, total = points.shape
-    k = found.shape[1]
-    distance = np.empty(BLOCK, dtype=np.float32)
-    one = np.float32(1.0)
+    total, k = points.shape[1], found.shape[1]
+    block = np.empty(BLOCK, dtype=np.float32)
     for start in range(0, total, BLOCK):
-        size = min(BLOCK, total - start)
+        distance = block[: total - start]
         for i in range(len(queries)):
-            distance[:] = 0
-            for c in range(width):
-                here = queries[i, c]
-                column = points[c, start : start + size]
-                for j in range(size):
-                    apart = abs(column[j] - here)
-                    distance[j] += apart if apart < one else one
-            for j in range(size):
+            _distances(queries[i], points, start, distance)
+            for j in range(len(distance)):
                 if distance[j] < found[i, k - 1]:
                     at = k - 1
                     while at > 0 and found[i, at - 1] > distance[j]:
                         found[i, at] = found[i, at - 1]
                         at -= 1
                     found[i, at] = distance[j]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def closest(queries: Points, points: Points) -> Codes:
+    """Return the place of the point nearest to each query, the first of several; `points` is [columns, rows]."""
+    width, total = points.shape
+    found = np.zeros(len(queries), dtype=np.int64)
+    best = np.full(len(queries), np.float32(width + 1))
+    block = np.empty(BLOCK, dtype=np.float32)
+    for start in range(0, total, BLOCK):
+        distance = block[: total - start]
+        for i in range(len(queries)):
+            _distances(queries[i], points, start, distance)
+            for j in range(len(distance)):
+                if distance[j] < best[i]:
+                    best[i] = distance[j]
+                    found[i] = start + j
+    return found
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _distances(query: Points, points: Points, start: int, found: Points) -> None:
+    """Fill `found` with the distances from a query to as many points from `start` on."""
+    found[:] = 0
+    one = np.float32(1.0)
+    for c in range(len(points)):
+        here = query[c]
+        column = points[c, start : start + len(found)]  # a slice: the loop then takes eight rows at a time
+        for j in range(len(found)):
+            apart = abs(column[j] - here)
+            found[j] += apart if apart < one else one

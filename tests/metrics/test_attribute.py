@@ -7,7 +7,8 @@ import pytest
 
 from tabsynth.errors import InputError
 from tabsynth.metrics import Evidence, NotApplicable, NotMeasured
-from tabsynth.metrics.attribute import GUESSERS, Asked, AttributeInference, closest, secret_columns
+from tabsynth.metrics.attribute import GUESSERS, Asked, AttributeInference, secret_columns
+from tabsynth.metrics.neighbours import closest
 from tabsynth.schema import Column, Schema
 
 
