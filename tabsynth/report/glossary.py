@@ -6,7 +6,7 @@ A plug-in's metric has no line here: its check stands under its name alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 ASKS = {
     "alpha_precision": "Do synthetic rows spread over the regions of real rows, the dense and the thin ones?",
@@ -112,7 +112,7 @@ def figure(key: str, checks: Sequence[Mapping[str, Any]]) -> str:
         (check["status"] != "failed", place, text, check)
         for place, (metric, text) in enumerate(FIGURES[key].items())
         for check in checks
-        if is_of(check["name"], (metric,)) and _whole(check["estimate"])
+        if is_of(check["name"], (metric,)) and complete(check["estimate"])
     ]
     if not known:
         return ""
@@ -123,6 +123,6 @@ def figure(key: str, checks: Sequence[Mapping[str, Any]]) -> str:
     return str(text.format(**ends, beside=beside))
 
 
-def _whole(estimate: Mapping[str, Any] | None) -> bool:
+def complete(estimate: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
     """Whether there is an estimate with a value and two finite ends."""
     return estimate is not None and None not in (estimate["value"], estimate["low"], estimate["high"])

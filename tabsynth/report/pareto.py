@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from tabsynth.report.drawing import axis
-from tabsynth.report.glossary import is_of
+from tabsynth.report.glossary import complete, is_of
 from tabsynth.report.words import DESCRIPTIVE
 
 PREFERRED = {
@@ -30,7 +30,7 @@ def _axis(tables: Sequence[Mapping[str, Any]], side: str) -> dict[str, str] | No
     """Return the first check that can be an axis, the preferred ones first."""
     measured: dict[str, int] = {}
     for check in (check for table in tables for check in table["checks"]):
-        measured[check["name"]] = measured.get(check["name"], 0) + _whole(check["estimate"])
+        measured[check["name"]] = measured.get(check["name"], 0) + complete(check["estimate"])
     checks = [
         check
         for check in tables[0]["checks"]
@@ -63,7 +63,7 @@ def front(tables: Sequence[Mapping[str, Any]], drawn: Mapping[str, Any] | None) 
     scores = {}
     for table in (table for table in tables if table["passed"]):
         found = [_estimate(table, drawn[side]["check"]) for side in ("utility", "privacy")]
-        if all(map(_whole, found)):
+        if all(map(complete, found)):
             scores[table["name"]] = tuple(
                 estimate["value"] * (1 if drawn[side]["better"] == "higher" else -1)
                 for side, estimate in zip(("utility", "privacy"), found, strict=True)
@@ -95,7 +95,7 @@ def picture(report: Mapping[str, Any]) -> dict[str, Any] | None:
 def _scale(tables: Sequence[Mapping[str, Any]], side: Mapping[str, str]) -> dict[str, Any]:
     """Return where estimates, ticks and the limit of an axis stand: 0 at its worse end, 100 at its better one."""
     found = {table["name"]: _estimate(table, side["check"]) for table in tables}
-    known = {name: estimate for name, estimate in found.items() if estimate is not None and _whole(estimate)}
+    known = {name: estimate for name, estimate in found.items() if complete(estimate)}
     limit = _limit(tables, side)
     shown = [estimate[end] for estimate in known.values() for end in ("low", "value", "high")]
     low, high, step = axis(shown if limit is None else [*shown, limit])
@@ -122,11 +122,6 @@ def _limit(tables: Sequence[Mapping[str, Any]], side: Mapping[str, str]) -> floa
 
 def _estimate(table: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     return next((check["estimate"] for check in table["checks"] if check["name"] == name), None)
-
-
-def _whole(estimate: Mapping[str, Any] | None) -> bool:
-    """Whether there is an estimate with two finite ends."""
-    return estimate is not None and all(estimate[end] is not None for end in ("low", "value", "high"))
 
 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
