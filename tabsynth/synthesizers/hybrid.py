@@ -37,7 +37,7 @@ from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_sampler import Graphical
 from tabsynth.synthesizers.row_gradients import clipped_sums
 from tabsynth.synthesizers.steps import PUBLIC, charge_steps, passes, require_likely, require_room
-from tabsynth.synthesizers.training import RATES, Training, adam
+from tabsynth.synthesizers.training import Training, adam
 from tabsynth.synthesizers.transformer import clipped_sum
 from tabsynth.table import Table
 
@@ -197,7 +197,7 @@ class Hybrid:
         trained = training.averaged.cpu()
         tried = trained.anchor.sample(PUBLIC, np.random.default_rng(self.seed))
         with torch.no_grad():
-            require_likely(trained.losses(tried, trained.orders(PUBLIC)), len(trained.sizes), RATES)
+            require_likely(trained.losses(tried, trained.orders(PUBLIC)), len(trained.sizes))
         return HybridSampler(known.schema, trained)
 
     def _steps(self, units: float, *, noisy: bool) -> DPSGDSettings:

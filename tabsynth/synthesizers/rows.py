@@ -39,7 +39,7 @@ from tabsynth.synthesizers.rows_given import Given, Sight
 from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
 from tabsynth.synthesizers.starting import Ties, measured_start
 from tabsynth.synthesizers.steps import charge_steps, independent_rows, passes, require_likely, require_room
-from tabsynth.synthesizers.training import RATES, Training, adam
+from tabsynth.synthesizers.training import Training, adam
 from tabsynth.synthesizers.transformer import RowTransformer, Steps
 from tabsynth.table import Table
 
@@ -320,7 +320,7 @@ class Rows:
         training.run(dpsgd, sums, progress, ledger.spent.epsilon)
         sampler = RowsSampler(known.schema, self, training.averaged.cpu(), order)
         tried = torch.from_numpy(independent_rows([each.numpy() for each in start], self.seed))
-        require_likely(-torch.from_numpy(sampler._scores(tried)), len(start), RATES)
+        require_likely(-torch.from_numpy(sampler._scores(tried)), len(start))
         return sampler
 
     def _steps(self, recipe: Recipe | None, units: float) -> DPSGDSettings:

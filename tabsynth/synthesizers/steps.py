@@ -18,6 +18,7 @@ from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.table import Table
 
+RATES = "rate or free_rate"
 IMPOSSIBLE = 40.0  # nats a cell
 PUBLIC = 64  # rows that a trained model is tried on
 
@@ -92,18 +93,18 @@ def independent_rows(shares: Sequence[NDArray[np.floating[Any]]], seed: int) -> 
     return np.stack([rng.choice(len(each), PUBLIC, p=np.float64(each) / np.float64(each).sum()) for each in shares], 1)
 
 
-def require_likely(losses: Tensor, columns: int, remedy: str) -> None:
+def require_likely(losses: Tensor, columns: int) -> None:
     """Raise ModelError when public rows, such as `independent_rows`, are all but impossible under a trained model.
 
     `losses` (rows,) are their negative log-likelihoods in nats. Under a budget this is how divergence shows: a gradient
     that is not finite counts as none, so weights stay numbers while the model comes to draw one row again and again.
 
-    >>> require_likely(torch.tensor([9.0, torch.inf]), columns=3, remedy="rate")
+    >>> require_likely(torch.tensor([9.0, torch.inf]), columns=3)
     Traceback (most recent call last):
-    tabsynth.errors.ModelError: The training diverged: the model rules out most values. Lower rate.
+    tabsynth.errors.ModelError: The training diverged: the model rules out most values. Lower rate or free_rate.
     """
     if not float(losses.double().mean()) <= IMPOSSIBLE * columns:
-        raise ModelError(f"The training diverged: the model rules out most values. Lower {remedy}.")
+        raise ModelError(f"The training diverged: the model rules out most values. Lower {RATES}.")
 
 
 def require_finite(tensors: Iterable[Tensor], remedy: str) -> None:

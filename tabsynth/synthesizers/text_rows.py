@@ -54,7 +54,7 @@ from tabsynth.synthesizers.steps import (
 from tabsynth.synthesizers.text_cells import Cells, Lines, Scribe
 from tabsynth.synthesizers.text_clock import Clock
 from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelling
-from tabsynth.synthesizers.training import RATES, Training, adam
+from tabsynth.synthesizers.training import Training, adam
 from tabsynth.table import Table
 
 BLOCK = 1024  # rows that are sampled together at most, always the same number for one model
@@ -358,7 +358,7 @@ class _Training:
     def try_on(self, tokens: NDArray[np.int64]) -> None:
         """Raise ModelError when these public rows are all but impossible under the trained model."""
         written = self.automaton.without_texts(_written(self.automaton, self.mute(tokens)))
-        require_likely(_losses(self.model, self.automaton, written), tokens.shape[1], RATES)
+        require_likely(_losses(self.model, self.automaton, written), tokens.shape[1])
 
 
 def _losses(model: LanguageModel, automaton: Automaton, written: Written) -> Tensor:

@@ -14,10 +14,9 @@ from tabsynth.privacy.checkpoint import Stateful
 from tabsynth.privacy.conformance import SumOf
 from tabsynth.privacy.dpsgd import DPSGD, Batch
 from tabsynth.synthesizers.base import Progress
-from tabsynth.synthesizers.steps import average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import RATES, average, require_finite, warm_up_cosine
 
 Model = TypeVar("Model", bound=nn.Module)
-RATES = "rate or free_rate"
 TOLD = 20  # steps without noise, which are quick, between two signs of progress
 
 
