@@ -34,7 +34,7 @@ from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.prefixes import blocks_of
-from tabsynth.synthesizers.row_gradients import clipped_sums, some_shuffled
+from tabsynth.synthesizers.row_gradients import clipped_sums, learn_from_neighbours, some_shuffled
 from tabsynth.synthesizers.rows_given import Given, Sight
 from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
 from tabsynth.synthesizers.starting import Ties, measured_start
@@ -310,6 +310,8 @@ class Rows:
         model.to(pick(self.device))
         rate, memory = (recipe.rate, self.average) if noisy else (self.free_rate, self.free_average)
         training = Training(model, adam(model.parameters(), noisy=noisy), rate=rate, memory=memory)
+        if not noisy:
+            learn_from_neighbours(model, training.optimizer, bins)
         steps = self._steps(recipe if noisy else None, known.units)
         dpsgd = charge_steps(
             steps, training.optimizer, table, known.units, ledger=ledger, secret=secret, why="row transformer"

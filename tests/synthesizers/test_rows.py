@@ -17,6 +17,8 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers import bookkeeping, prefixes, transformer
+from tabsynth.synthesizers import rows as rows_module
+from tabsynth.synthesizers.row_gradients import learn_from_neighbours
 from tabsynth.synthesizers.rows import Rows, RowsSampler
 from tabsynth.synthesizers.transformer import RowTransformer, clipped_sum
 from tabsynth.table import read
@@ -53,6 +55,46 @@ def test_near_bins_start_alike_and_categories_do_not():
     assert abs(float(torch.cosine_similarity(plain[: count - 1], plain[1:count]).mean())) < 0.05
     assert float(cells[:count].var()) == pytest.approx(1.0, abs=0.15)
     assert torch.equal(cells[count:], plain[count:])  # the missing, all categories, and bins too few to speak of
+
+
+def test_a_bin_learns_from_those_around_it_and_a_category_does_not():
+    count, sizes = 64, (65, 40)
+    model = RowTransformer(sizes, width=4, depth=1, heads=1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    learn_from_neighbours(model, optimizer, (count, 0))
+    before = [model.cells.weight.detach().clone(), *[output.weight.detach().clone() for output in model.outputs]]
+    for p in model.parameters():
+        p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(len(p)))
+    gradients = [model.cells.weight.grad.clone(), *[output.weight.grad.clone() for output in model.outputs]]
+    optimizer.step()
+    places = torch.arange(count)
+    felt = torch.exp(-0.5 * ((places[:, None] - places) / 2) ** 2) + torch.eye(count)  # 64 bins: a deviation of two
+    after = [model.cells.weight.detach(), *[output.weight.detach() for output in model.outputs]]
+    for was, now, gradient in zip(before[:2], after[:2], gradients[:2], strict=True):
+        np.testing.assert_allclose((was - now)[:count], felt @ gradient[:count], atol=0.05)  # of tails beyond three
+        torch.testing.assert_close((was - now)[count:], gradient[count:])
+    torch.testing.assert_close(before[2] - after[2], gradients[2])
+
+
+def test_bins_that_learn_from_those_around_them_know_unseen_rows_better(monkeypatch):
+    rng = np.random.default_rng(0)
+    first = rng.normal(0, 1, 6000)
+    frame = pd.DataFrame({"a": first, "b": first + rng.normal(0, 0.2, 6000), "c": np.where(first > 0, "x", "y")})
+    schema = Schema(
+        (
+            Column("a", "float", bounds=(-5, 5)),
+            Column("b", "float", bounds=(-6, 6)),
+            Column("c", "categorical", categories=("x", "y")),
+        )
+    )
+
+    def unseen():
+        table = read(frame.iloc[:3000], schema)
+        return float(Rows(epochs=6).fit(table, Ledger(), Secret()).log_likelihood(frame.iloc[3000:]).mean())
+
+    found = unseen()
+    monkeypatch.setattr(rows_module, "learn_from_neighbours", lambda *_: None)
+    assert found > unseen() + 0.2
 
 
 def some_rows(sizes=SIZES, rows=30):
