@@ -48,6 +48,8 @@ SCORED = 4096  # rows whose likelihood is found together
 SHARED = "discovery, one_way and with_target must sum to less than 1, for training takes the rest"
 ORDERS = ("schema", "fewest", "target")
 CELLS = 2**23  # of the widest output of a block
+EPOCHS = 14.0  # without a budget
+LEAST_STEPS = 500  # a few thousand rows are not learned in so few passes
 MANY = 16_000  # units from which on there are steps enough without a budget in batches of 256
 HELD = 1e-3  # share of the rows that makes a token count when columns are put in order
 
@@ -214,17 +216,17 @@ class RowsSampler(Sampler):
 class Rows:
     """Settings of the row transformer; defaults are those of the benchmark.
 
-    `steps`, `batch`, `rate`, `average`, `max_grad_norm`, `with_target` and `bins` count under a budget; those that are
-    None follow epsilon, see `rows_recipe`. A table smaller than a batch is one batch. Without a budget `epochs`
-    passes are made in batches of `free_batch` (None: 256 units, or 128 of fewer than 16,000) with `free_rate`,
-    `free_average` and `free_bins`. `shuffled` is the share of rows that are trained on in an order of their own; the
-    others are read in `order`, in which rows are sampled too: the columns with the fewest tokens first ("fewest"),
-    where many rows begin alike and sampling is fast, the same with the target last ("target"), or that of the "schema".
-    Without a budget only tokens count that one row in a thousand holds.
-    `target_weight` is what a token of the target counts beside others in training. `discovery`, `one_way` and, where a
-    target of few classes is declared, `with_target` split the budget; training takes the rest. The last of them pays
-    for counts of every column by class of the target, which training then starts from. `device` is where it runs:
-    "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
+    `steps`, `batch`, `rate`, `average`, `max_grad_norm`, `with_target` and `bins` count under a budget; those that
+    are None follow epsilon, see `rows_recipe`. A table smaller than a batch is one batch. Without a budget `epochs`
+    passes (None: 14, or as many as make 500 steps) are made in batches of `free_batch` (None: 256 units, or 128 of
+    fewer than 16,000) with `free_rate`, `free_average` and `free_bins`. `shuffled` is the share of rows that are
+    trained on in an order of their own; the others are read in `order`, in which rows are sampled too: the columns
+    with the fewest tokens first ("fewest"), where many rows begin alike and sampling is fast, the same with the
+    target last ("target"), or that of the "schema". Without a budget only tokens count that one row in a thousand
+    holds. `target_weight` is what a token of the target counts beside others in training. `discovery`, `one_way` and,
+    where a target of few classes is declared, `with_target` split the budget; training takes the rest. The last of
+    them pays for counts of every column by class of the target, which training then starts from. `device` is where it
+    runs: "auto" (a GPU when there is one), "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -234,7 +236,7 @@ class Rows:
     rate: float | None = None
     average: float = 0.95
     max_grad_norm: float = 0.5
-    epochs: float = 14.0
+    epochs: float | None = None
     free_batch: int | None = None
     free_rate: float = 3e-3
     free_average: float = 0.995
@@ -258,21 +260,22 @@ class Rows:
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
         given = {
-            name for name in ("steps", "batch", "rate", "with_target", "free_batch") if getattr(self, name) is not None
+            name
+            for name in ("steps", "batch", "rate", "with_target", "epochs", "free_batch")
+            if getattr(self, name) is not None
         }
         for name in (
             "max_grad_norm",
-            "epochs",
             "free_rate",
             "discovery",
             "one_way",
             "target_weight",
-            *given & {"rate"},
+            *given & {"rate", "epochs"},
         ):
             _check.positive(name, getattr(self, name))
         for name in ("average", "free_average", "shuffled", *given & {"with_target"}):
             _check.within(name, getattr(self, name), 0, 1)
-        for name in (*given - {"rate", "with_target"}, "width", "depth", "heads", "bins", "free_bins"):
+        for name in (*given - {"rate", "with_target", "epochs"}, "width", "depth", "heads", "bins", "free_bins"):
             _check.at_least(name, getattr(self, name), 1)
         _check.at_least("seed", self.seed, 0)
         _check.one_of("order", self.order, ORDERS)
@@ -329,7 +332,8 @@ class Rows:
         """Return the steps of a recipe under a budget; without one, of passes over so many units."""
         if recipe:
             return DPSGDSettings(recipe.steps, recipe.batch, self.max_grad_norm)
-        return passes(self.epochs, self.free_batch or (256 if units >= MANY else 128), units)
+        batch = self.free_batch or (256 if units >= MANY else 128)
+        return passes(self.epochs or max(EPOCHS, LEAST_STEPS * min(1.0, batch / units)), batch, units)
 
     def recipe(self, ledger: Ledger) -> Recipe:
         """Return the settings that count under this ledger's budget: as set, or by its epsilon, a public figure."""

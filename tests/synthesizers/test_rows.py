@@ -57,6 +57,12 @@ def test_near_bins_start_alike_and_categories_do_not():
     assert torch.equal(cells[count:], plain[count:])  # the missing, all categories, and bins too few to speak of
 
 
+def test_a_small_table_is_read_more_often():
+    steps = [Rows()._steps(None, units) for units in (50.0, 1_000.0, 9_864.0, 26_048.0)]
+    assert [each.steps for each in steps] == [500, 500, 1_079, 1_424]
+    assert Rows(epochs=14)._steps(None, 1_000.0).steps == 109  # as asked
+
+
 def test_a_bin_learns_from_those_around_it_and_a_category_does_not():
     count, sizes = 64, (65, 40)
     model = RowTransformer(sizes, width=4, depth=1, heads=1)
