@@ -38,7 +38,7 @@ from tabsynth.synthesizers.row_gradients import clipped_sums, learn_from_neighbo
 from tabsynth.synthesizers.rows_given import Given, Sight
 from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
 from tabsynth.synthesizers.starting import Ties, measured_start
-from tabsynth.synthesizers.steps import charge_steps, independent_rows, passes, require_likely, require_room
+from tabsynth.synthesizers.steps import charge_steps, enough, independent_rows, passes, require_likely, require_room
 from tabsynth.synthesizers.training import Training, adam
 from tabsynth.synthesizers.transformer import RowTransformer, Steps
 from tabsynth.table import Table
@@ -49,7 +49,6 @@ SHARED = "discovery, one_way and with_target must sum to less than 1, for traini
 ORDERS = ("schema", "fewest", "target")
 CELLS = 2**23  # of the widest output of a block
 EPOCHS = 14.0  # without a budget
-LEAST_STEPS = 500  # a few thousand rows are not learned in so few passes
 MANY = 16_000  # units from which on there are steps enough without a budget in batches of 256
 HELD = 1e-3  # share of the rows that makes a token count when columns are put in order
 
@@ -333,7 +332,7 @@ class Rows:
         if recipe:
             return DPSGDSettings(recipe.steps, recipe.batch, self.max_grad_norm)
         batch = self.free_batch or (256 if units >= MANY else 128)
-        return passes(self.epochs or max(EPOCHS, LEAST_STEPS * min(1.0, batch / units)), batch, units)
+        return passes(self.epochs or enough(EPOCHS, batch, units), batch, units)
 
     def recipe(self, ledger: Ledger) -> Recipe:
         """Return the settings that count under this ledger's budget: as set, or by its epsilon, a public figure."""

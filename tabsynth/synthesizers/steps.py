@@ -20,6 +20,7 @@ from tabsynth.table import Table
 
 RATES = "rate or free_rate"
 IMPOSSIBLE = 40.0  # nats a cell
+LEAST_STEPS = 500  # without a budget: a few thousand rows are not learned in the passes that many more need
 PUBLIC = 64  # rows that a trained model is tried on
 
 
@@ -53,6 +54,15 @@ def passes(epochs: float, batch: int, units: float) -> DPSGDSettings:
     (100, 10)
     """
     return DPSGDSettings(max(1, round(epochs / min(1.0, batch / units))), batch, math.inf)
+
+
+def enough(epochs: float, batch: int, units: float) -> float:
+    """Return the passes to make where none were asked for: `epochs`, or over few units what LEAST_STEPS steps make.
+
+    >>> enough(10, 100, units=1e6), enough(10, 100, units=1000.0), enough(10, 100, units=50.0)
+    (10, 50.0, 500.0)
+    """
+    return max(epochs, LEAST_STEPS * min(1.0, batch / units))
 
 
 def warm_up_cosine(progress: float, warm_up: float = 0.05, start: float = 0.0) -> float:

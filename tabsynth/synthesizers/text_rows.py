@@ -45,6 +45,7 @@ from tabsynth.synthesizers.language_model import LanguageModel
 from tabsynth.synthesizers.layer_gradients import clipped_sum, require_exact
 from tabsynth.synthesizers.steps import (
     charge_steps,
+    enough,
     independent_rows,
     passes,
     require_likely,
@@ -57,6 +58,7 @@ from tabsynth.synthesizers.text_vocabulary import PublicSpeller, Speller, Spelli
 from tabsynth.synthesizers.training import Training, adam
 from tabsynth.table import Table
 
+EPOCHS = 4.0  # without a budget
 BLOCK = 1024  # rows that are sampled together at most, always the same number for one model
 PRICED = 64  # rows whose likelihood is computed at once
 REMEMBERED = 200_000_000  # keys and values of a block
@@ -138,10 +140,11 @@ class Text:
     `seconds` ends with an error.
 
     `steps`, `batch`, `rate`, `average`, `max_grad_norm`, `bins` and `warm_steps` (of `free_batch` rows from noisy
-    marginals) count under a budget; without one `epochs` passes are made in batches of `free_batch` with `free_rate`,
-    `free_average` and `free_bins`. A batch of None: 2,048 rows under a budget and 128 without, or all of a smaller
-    table. `discovery` and `one_way` split the budget; training takes the rest. At most about `chunk` rows are computed
-    at once. `device` is where training runs: "auto", "cpu", "cuda" or "cuda:0".
+    marginals) count under a budget; without one `epochs` passes (None: 4, or from random weights as many as make 500
+    steps) are made in batches of `free_batch` with `free_rate`, `free_average` and `free_bins`. A batch of None:
+    2,048 rows under a budget and 128 without, or all of a smaller table. `discovery` and `one_way` split the budget;
+    training takes the rest. At most about `chunk` rows are computed at once. `device` is where training runs: "auto",
+    "cpu", "cuda" or "cuda:0".
 
     Raises InputError naming the setting that is out of range.
     """
@@ -160,7 +163,7 @@ class Text:
     average: float = 0.95
     max_grad_norm: float = 0.5
     warm_steps: int = 200
-    epochs: float = 4.0
+    epochs: float | None = None
     free_batch: int | None = None
     free_rate: float = 3e-3
     free_average: float = 0.99
@@ -178,8 +181,10 @@ class Text:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        for name in ("rate", "max_grad_norm", "epochs", "free_rate", "discovery", "one_way"):
+        for name in ("rate", "max_grad_norm", "free_rate", "discovery", "one_way"):
             _check.positive(name, getattr(self, name))
+        if self.epochs is not None:
+            _check.positive("epochs", self.epochs)
         for name in ("average", "free_average"):
             _check.within(name, getattr(self, name), 0, 1)
         given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
@@ -295,7 +300,8 @@ class _Training:
         if self.private:
             settings = DPSGDSettings(own.steps, own.batch or 2048, own.max_grad_norm)
         else:
-            settings = passes(own.epochs, self.free_batch, units)
+            usual = EPOCHS if own.pretrained else enough(EPOCHS, self.free_batch, units)
+            settings = passes(own.epochs or usual, self.free_batch, units)
         self.require_time(settings, units)
         return charge_steps(settings, self.optimizer, table, units, ledger=ledger, secret=secret, why="language model")
 

@@ -29,7 +29,16 @@ from tabsynth.table import read, write_rows
 from tabsynth.testing import sealed
 from tabsynth.walk import release_table
 
-QUICK = {"steps": 2, "batch": 100, "warm_steps": 2, "free_batch": 32, "width": 16, "depth": 1, "heads": 1}
+QUICK = {
+    "steps": 2,
+    "batch": 100,
+    "warm_steps": 2,
+    "free_batch": 32,
+    "epochs": 4.0,
+    "width": 16,
+    "depth": 1,
+    "heads": 1,
+}
 SCHEMA = Schema(
     (
         Column("note", "text", max_length=9, nullable=True),
@@ -139,7 +148,9 @@ def test_muted_texts_have_no_gradient():
 @pytest.fixture(scope="module")
 def learned():
     table = read(visits(), SCHEMA)
-    return model.fit(Text(**QUICK, epochs=30, free_rate=1e-2, free_average=0.9), table, Ledger(), Secret.fixed(0))
+    return model.fit(
+        Text(**QUICK | {"epochs": 30, "free_rate": 1e-2, "free_average": 0.9}), table, Ledger(), Secret.fixed(0)
+    )
 
 
 def test_it_learns_which_words_go_with_what(learned):
@@ -193,7 +204,7 @@ def test_nothing_of_the_texts_is_in_the_vocabulary(learned, tmp_path):
     learned.save(tmp_path / "model")
     plain = json.loads((tmp_path / "model" / "model.json").read_text("utf-8"))
     other = read(visits().assign(note="another"), SCHEMA)
-    fitted = model.fit(Text(**QUICK, epochs=0.1), other, Ledger(), Secret.fixed(0))
+    fitted = model.fit(Text(**QUICK | {"epochs": 0.1}), other, Ledger(), Secret.fixed(0))
     assert fitted.sampler.state()[0] == plain["state"]
 
 
@@ -212,7 +223,7 @@ def test_a_table_with_texts_goes_from_fit_to_release(tmp_path):
         "  - {metric: missing, at_most: 0.9}\n  - {metric: out_of_domain, at_most: 0.1}\n"
         "  - {metric: exact_match, at_most: 1.0}\n"
     )
-    text = make_synthesizer("text", **QUICK, epochs=4, free_rate=1e-2)
+    text = make_synthesizer("text", **QUICK, free_rate=1e-2)
     release = release_table(
         visits(), text, Ledger, tmp_path / "release", budgeted=False, schema=SCHEMA, asked=GateSettings(policy), seed=0
     )
