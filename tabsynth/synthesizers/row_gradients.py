@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -68,9 +69,10 @@ def learn_from_neighbours(model: RowTransformer, optimizer: torch.optim.Optimize
     each has a few rows, which it would learn by heart alone. It is descent on embeddings and outputs that are a sum of
     two parts, one of the bin's own and one that is smooth along the column.
     """
+    starts = accumulate(model.sizes[:-1], initial=0)
     numbers = [
         (start, count, output, _kernel(count).to(model.cells.weight))
-        for start, count, output in zip(model.starts.tolist(), bins, model.outputs, strict=True)
+        for start, count, output in zip(starts, bins, model.outputs, strict=True)
         if count > REACH // 4
     ]
 
