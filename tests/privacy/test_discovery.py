@@ -65,19 +65,22 @@ def test_with_money_it_finds_what_is_there() -> None:
 
 
 def _check_bounds(table: Table, column: Column) -> None:
-    """The bounds hold the values, and are the nearest of their public grid: powers of two, or calendar years."""
+    """The bounds hold the values, and lie near them on their public grid: powers of two, or calendar years.
+
+    Noise makes a cell beside them likely at each end in a few fits of a hundred; three in a row in none of ten thousand.
+    """
     values = table.private[column.name].dropna()
     axis = values.astype("int64") if column.kind == "datetime" else values.astype("float64")
     low, high = column.bounds
     assert low <= axis.min()
     assert high >= axis.max()
     if column.kind == "datetime":
-        assert axis.min() - low < discovery.YEAR
-        assert high - axis.max() < discovery.YEAR
+        assert axis.min() - low < 3 * discovery.YEAR
+        assert high - axis.max() < 3 * discovery.YEAR
         assert low % DAY == 0
     else:
-        assert high < max(2 * axis.max(), 1) + 1
-        assert low >= min(0, 2 * axis.min())
+        assert high < max(8 * axis.max(), 4) + 1
+        assert low >= min(0, 8 * axis.min())
 
 
 def test_without_a_budget_it_is_exact() -> None:
