@@ -67,7 +67,7 @@ def test_with_money_it_finds_what_is_there() -> None:
 def _check_bounds(table: Table, column: Column) -> None:
     """The bounds hold the values, and lie near them on their public grid: powers of two, or calendar years.
 
-    Noise makes a cell beside them likely at each end in a few fits of a hundred; three in a row in none of ten thousand.
+    Noise makes a cell beside them likely in a few fits of a hundred, three in a row in none of ten thousand.
     """
     values = table.private[column.name].dropna()
     axis = values.astype("int64") if column.kind == "datetime" else values.astype("float64")
@@ -270,7 +270,7 @@ def test_one_odd_value_changes_neither_bounds_nor_decimals() -> None:
     values = np.random.default_rng(0).uniform(0, 100, 5000).round(1)
     column = _one([*values, 4_000_000.123456], "float", Budget(3.0, 1e-5))
     assert column.bounds[0] <= 1  # few values lie below 1, and noise may hide them
-    assert column.bounds[1] == 128.0
+    assert column.bounds[1] in (128.0, 256.0, 512.0)  # one cell further, or two, where noise makes it likely
     assert column.decimals == 1
 
 
