@@ -60,13 +60,19 @@ def main() -> int:
     parser.add_argument("--model", default="marginals")
     parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
     options = parser.parse_args()
-    path = options.folder / f"visits-{options.rows}.{options.format}"
-    if not path.exists():
-        write(path, options.rows, pa_parquet.ParquetWriter if options.format == "parquet" else pa_csv.CSVWriter)
+    path = simulated_file(options.folder, options.rows, options.format)
     seconds, used, peak = timed_fit(path, options.model)
     print(f"{options.rows:,} rows, {options.model}, {options.format}: {seconds:.0f} s", end="")
     print(f" ({used:.0f} s of the processor), {peak / 2**30:.2f} GiB at most")
     return int(seconds > MOST_SECONDS or peak > MOST_BYTES)
+
+
+def simulated_file(folder: Path, rows: int, ending: str = "parquet") -> Path:
+    """Return the file of the simulated table, and write it unless it is there."""
+    path = folder / f"visits-{rows}.{ending}"
+    if not path.exists():
+        write(path, rows, pa_parquet.ParquetWriter if ending == "parquet" else pa_csv.CSVWriter)
+    return path
 
 
 def chunks(rows: int, seed: int = 0) -> Iterator[pa.RecordBatch]:

@@ -2,15 +2,18 @@
 
     python benchmarks/table.py --data DIR --judge judge.py --results FILE.jsonl [--table adult ...] [--epsilon 1 none]
                                [--family NAME ...] [--peer NAME=PYTHON ...] [--seeds 3] [--limit 600] [--again]
-    python benchmarks/table.py --results FILE.jsonl --render [docs/benchmarks.md]
+    python benchmarks/table.py --results FILE.jsonl --render [docs/choosing.md]
+    python benchmarks/table.py --results FILE.jsonl --check
 
 DIR holds NAME.train.csv.gz and NAME.test.csv.gz; the target is the last column unless TARGETS names it. Families are
-those that are installed, with their default settings; a peer runs in the environment of its own PYTHON, see
-`table_fit.py` for their names. `judge.py TRAIN TEST ROWS TARGET` prints one JSON line of figures.
+those that are installed, with their default settings unless NAME is like `rows:epochs=6,order=schema`; a peer runs in
+the environment of its own PYTHON, see `table_fit.py` for their names. `judge.py TRAIN TEST ROWS TARGET` prints one JSON
+line of figures.
 
 Every fit is a process of its own with one thread and --limit seconds of processor time, and one line of FILE, failed
 ones with the reason: a run that was stopped goes on where it was, and --again takes up what failed. Seconds are the
-processor's. --render prints the table, or writes it into a page between its markers.
+processor's. --render prints the table, or writes it into a page between its markers; --check holds its medians against
+what each family has to reach (`ASKED`) and exits with 1 where one falls short or is not there.
 """
 
 from __future__ import annotations
@@ -36,13 +39,36 @@ FIGURES = {"tvd2": 3, "tvd3": 3, "tstr": 3, "c2st": 3, "fit": 0, "sampling": 0} 
 TITLES = {"fit": "fit, s", "sampling": "rows/s"}
 CELL = ("table", "epsilon", "name", "seed")
 START, END = "<!-- table -->\n", "<!-- end of table -->\n"
+# family, table and epsilon -> tstr at least, tvd2 at most, seconds of a fit at most, c2st at most
+ASKED: dict[tuple[str, str, float | None], tuple[float, float, float, float]] = {
+    ("marginals", "adult", 1): (0.907, 0.048, 60, 1),
+    ("marginals", "shoppers", 1): (0.890, 0.080, 60, 1),
+    ("marginals", "bank", 1): (0.900, 0.042, 60, 1),
+    ("hybrid", "adult", 1): (0.910, 0.049, 600, 0.72),
+    ("hybrid", "bank", 1): (0.903, 0.043, 600, 1),
+    ("rows", "adult", 1): (0.865, 0.065, 400, 1),
+    ("rows", "bank", 1): (0.840, 0.065, 400, 1),
+    ("rows", "adult", 8): (0.900, 0.050, 400, 1),
+    ("rows", "shoppers", 8): (0.890, 0.090, 400, 1),
+    ("rows", "bank", 8): (0.880, 0.055, 400, 1),
+    ("vae", "adult", 3): (0.860, 0.080, 240, 1),
+    ("vae", "bank", 3): (0.850, 0.075, 240, 1),
+    ("ctgan", "adult", 3): (0.840, 0.085, 240, 1),
+    ("ctgan", "bank", 3): (0.800, 0.080, 240, 1),
+    ("rows", "adult", None): (0.920, 0.037, 100, 0.55),
+    ("rows", "shoppers", None): (0.925, 0.060, 60, 1),
+    ("rows", "bank", None): (0.925, 0.030, 140, 1),
+    ("vae", "adult", None): (0.900, 0.065, 240, 1),
+    ("ctgan", "adult", None): (0.900, 0.065, 240, 1),
+}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--render", nargs="?", const="-")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--judge", type=Path)
     parser.add_argument("--table", nargs="+")
@@ -55,10 +81,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.render:
         write(rendered(read(options.results)), options.render)
-        return
+        return 0
+    if options.check:
+        return check(read(options.results))
     if not (options.data and options.judge):
         parser.error("a run needs --data and --judge")
     run(options)
+    return 0
 
 
 def run(options: argparse.Namespace) -> None:
@@ -198,6 +227,24 @@ def interval(good: Sequence[Mapping[str, Any]], figure: str) -> str:
     return middle if len(values) == 1 else f"{middle} ({form.format(min(values))}–{form.format(max(values))})"
 
 
+def check(lines: Sequence[Mapping[str, Any]]) -> int:
+    """Print what each family has to reach beside the medians, and return 1 when any falls short or has no figures."""
+    missed = 0
+    for (name, table, epsilon), (tstr, *most) in ASKED.items():
+        of_cell = [line for line in lines if cell(line)[:3] == (table, epsilon, name) and "failed" not in line]
+        asked = {"tstr": tstr, **dict(zip(("tvd2", "fit", "c2st"), most, strict=True))}
+        found = {figure: median(line[figure] for line in of_cell) for figure in asked} if of_cell else {}
+        short = [
+            figure for figure in found if (found[figure] < tstr if figure == "tstr" else found[figure] > asked[figure])
+        ]
+        shown = ", ".join(f"{figure} {found[figure]:.4g} ({asked[figure]:g})" for figure in found)
+        print(
+            f"{name}, {table}, epsilon {epsilon or 'none'}: {shown or 'no figures'}; missed: {', '.join(short) or '-'}"
+        )
+        missed += bool(short) or not found
+    return int(missed > 0)
+
+
 def write(text: str, where: str) -> None:
     """Print the table, or put it between the markers of a page."""
     if where == "-":
@@ -229,4 +276,4 @@ def peer(text: str) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

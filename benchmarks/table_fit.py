@@ -3,8 +3,9 @@
     PYTHON benchmarks/table_fit.py NAME TRAIN ROWS.csv --target NAME [--epsilon 1] [--delta 1e-5] [--seed 0]
 
 NAME is a family of ours or one of the peers below; a peer needs its package in this PYTHON's environment, and not ours.
-`benchmarks/table.py` starts this file. Peers run with their defaults, epochs after a colon (`ctgan:100`), and are told
-the domains (categories, bounds) where they take them, as ours are by the schema.
+`benchmarks/table.py` starts this file. All run with their defaults but for what stands after a colon: settings of ours
+(`rows:epochs=6,order=schema`), epochs of a peer (`ctgan-package:100`). Peers are told the domains (categories, bounds)
+where they take them, as ours are by the schema.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    peer, _, epochs = options.name.partition(":")
-    found = of_peer(peer, options, int(epochs or 0)) if peer in PEERS else of_ours(options)
+    name, _, more = options.name.partition(":")
+    found = of_peer(name, options, int(more or 0)) if name in PEERS else of_ours(name, options, more)
     print(json.dumps(found))
 
 
-def of_ours(options: argparse.Namespace) -> dict[str, Any]:
-    """Fit a family with its default settings to a table whose domains and row count are declared, bins not."""
+def of_ours(name: str, options: argparse.Namespace, settings: str) -> dict[str, Any]:
+    """Fit a family to a table whose domains and row count are declared, bins not."""
     import numpy as np
     import torch
 
+    from tabsynth.cli_options import settings_of
     from tabsynth.drafting import draft
     from tabsynth.fitting import make_budget, make_secret, make_synthesizer
     from tabsynth.privacy.ledger import Ledger
@@ -51,7 +53,8 @@ def of_ours(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     table = read(options.train, draft(options.train).schema.with_target(options.target))
     budget = make_budget(options.epsilon, options.delta)
-    ledger, synthesizer = Ledger(budget), make_synthesizer(options.name, options.seed)
+    ledger, own = Ledger(budget), settings_of(settings.split(",") if settings else None)
+    synthesizer = make_synthesizer(name, options.seed, **own)
     start = time.process_time()
     sampler = synthesizer.fit(table, ledger, make_secret(budget, options.seed))
     fitted = time.process_time() - start
@@ -89,7 +92,7 @@ def sampled(draw: Draw, rows: int) -> tuple[Any, float]:
 
 def texts(train: Any) -> list[str]:
     """Name the columns that hold no numbers."""
-    return [name for name in train if train[name].dtype == object or train[name].dtype == bool]
+    return [name for name in train if train[name].dtype.kind not in "iuf"]
 
 
 def ctgan(model: str) -> Callable[..., Draw]:
@@ -135,25 +138,49 @@ def sdv(model: str) -> Callable[..., Draw]:
     return fit
 
 
-def dpmm(pipeline: str) -> Callable[..., Draw]:
-    """Return the fit of a pipeline of dpmm; domains are public, as ours are."""
+def dpmm(pipeline: str, free_bins: bool = False) -> Callable[..., Draw]:
+    """Return the fit of a pipeline of dpmm; domains are public, as ours are.
+
+    It charges a tenth of epsilon more for bins of its own, or gets quantile bins and the numbers in them for nothing.
+    """
 
     def fit(train: Any, options: argparse.Namespace, epochs: int) -> Draw:
         import dpmm.pipelines
 
-        names = texts(train)
-        train = train.astype(dict.fromkeys(names, str)).astype(dict.fromkeys(names, "category"))
+        cut, back = quantile_bins(train) if free_bins else (train, lambda rows: rows)
+        names = texts(cut)
+        cut = cut.astype(dict.fromkeys(names, str)).astype(dict.fromkeys(names, "category"))
         domain = {
-            name: {"categories": list(train[name].cat.categories)}
+            name: {"categories": list(cut[name].cat.categories)}
             if name in names
-            else {"lower": float(train[name].min()), "upper": float(train[name].max())}
-            for name in train
+            else {"lower": float(cut[name].min()), "upper": float(cut[name].max())}
+            for name in cut
         }
         fitted = getattr(dpmm.pipelines, pipeline)(epsilon=options.epsilon, delta=options.delta, n_jobs=1)
-        fitted.fit(train, domain=domain, random_state=options.seed)
-        return lambda rows: fitted.generate(n_records=rows, random_state=options.seed)
+        fitted.fit(cut, domain=domain, random_state=options.seed)
+        return lambda rows: back(fitted.generate(n_records=rows, random_state=options.seed))
 
     return fit
+
+
+def quantile_bins(train: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Cut every number at up to 32 quantiles, and return what draws a training row's number from a bin again."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    bins, numbers = {}, {}
+    for name in train.columns.difference(texts(train)):
+        edges = np.unique(np.quantile(train[name], np.linspace(0, 1, 33)[1:-1], method="lower"))
+        bins[name] = np.searchsorted(edges, train[name]).astype(str).astype(object)
+        numbers[name] = {bin_: rows.to_numpy() for bin_, rows in train[name].groupby(bins[name])}
+
+    def back(rows: Any) -> Any:
+        for name, of_bin in numbers.items():
+            drawn = [rng.choice(of_bin[bin_]) for bin_ in rows[name]]
+            rows = rows.assign(**{name: drawn})
+        return rows
+
+    return train.assign(**bins), back
 
 
 def mostlyai(train: Any, options: argparse.Namespace, epochs: int) -> Draw:
@@ -181,7 +208,9 @@ PEERS: dict[str, tuple[Callable[..., Draw], str, bool | None]] = {
     "sdv-ctgan": (sdv("CTGANSynthesizer"), "sdv", False),
     "sdv-tvae": (sdv("TVAESynthesizer"), "sdv", False),
     "dpmm-aim": (dpmm("AIMPipeline"), "dpmm", True),
+    "dpmm-aim-free-bins": (dpmm("AIMPipeline", free_bins=True), "dpmm", True),
     "dpmm-mst": (dpmm("MSTPipeline"), "dpmm", True),
+    "dpmm-mst-free-bins": (dpmm("MSTPipeline", free_bins=True), "dpmm", True),
     "mostlyai": (mostlyai, "mostlyai-engine", None),
 }
 

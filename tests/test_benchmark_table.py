@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -26,34 +28,70 @@ def table(monkeypatch):
     sys.modules.pop("table_fit")
 
 
-def line(name, seed, epsilon=1.0, **figures):
-    return {"table": "small", "epsilon": epsilon, "name": name, "seed": seed, **figures}
-
-
-def test_a_stopped_run_goes_on_and_a_failure_is_a_line(tmp_path):
+@pytest.fixture
+def small(tmp_path):
+    """Return a command that fits and judges a small table, and its results file."""
     text = "age,ill\n" + "".join(f"{20 + i % 50},{'yes' if i % 3 else 'no'}\n" for i in range(400))
     for half in ("train", "test"):
         (tmp_path / f"small.{half}.csv.gz").write_bytes(gzip.compress(text.encode()))
     (tmp_path / "judge.py").write_text(JUDGE, encoding="utf-8")
     results = tmp_path / "results.jsonl"
-    command = [sys.executable, str(BENCHMARKS / "table.py"), "--results", str(results)]
-    asked = ["--data", str(tmp_path), "--judge", str(tmp_path / "judge.py"), "--epsilon", "1", "--seeds", "1"]
-    subprocess.run(
-        [*command, *asked, "--family", "independent", "--peer", "dpmm-mst=no-such-python"],
-        check=True,
-        capture_output=True,
-    )
-    good, bad = map(json.loads, results.read_text(encoding="utf-8").splitlines())
+    command = [sys.executable, str(BENCHMARKS / "table.py"), "--results", str(results), "--seeds", "1"]
+    return [*command, "--data", str(tmp_path), "--judge", str(tmp_path / "judge.py"), "--epsilon", "1"], results
+
+
+def line(name, seed, epsilon=1.0, **figures):
+    return {"table": "small", "epsilon": epsilon, "name": name, "seed": seed, **figures}
+
+
+def test_a_stopped_run_goes_on_and_a_failure_is_a_line(small):
+    command, results = small
+    for _ in range(2):
+        asked = [*command, "--family", "independent", "--peer", "dpmm-mst=no-such-python"]
+        subprocess.run(asked, check=True, capture_output=True)
+        good, bad = map(json.loads, results.read_text(encoding="utf-8").splitlines())
     assert (good["name"], good["tvd2"], good["rows"]) == ("independent", 0.5, 401)
     assert 0 < good["spent"] <= 1
     assert good["fit"] > 0 < good["sampling"]
     assert (bad["name"], bad["failed"]) == ("dpmm-mst", "FileNotFoundError")
-    subprocess.run(
-        [*command, *asked, "--family", "independent", "--peer", "dpmm-mst=no-such-python"],
-        check=True,
-        capture_output=True,
-    )
-    assert len(results.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_settings_stand_behind_a_name(small):
+    command, results = small
+    asked = [*command, "--family", "independent:discovery=0.5", "independent:discovery=lots", "independent:shares=1"]
+    subprocess.run(asked, check=True, capture_output=True)
+    good, wrong, unknown = map(json.loads, results.read_text(encoding="utf-8").splitlines())
+    assert (good["name"], good["tvd2"]) == ("independent:discovery=0.5", 0.5)
+    assert "discovery" in wrong["failed"]
+    assert "has no setting 'shares'" in unknown["failed"]
+
+
+def test_what_is_asked_is_held_against_medians(table, capsys, monkeypatch):
+    asked = {("rows", "small", 1.0): (0.9, 0.05, 60, 1), ("vae", "small", None): (0.8, 0.1, 60, 1)}
+    monkeypatch.setattr(table, "ASKED", asked)
+    figures = {"tvd2": 0.04, "tstr": 0.91, "fit": 50.0, "c2st": 0.6}
+    lines = [line("rows", 0, **figures), line("vae", 0, None, **figures), line("rows", 1, failed="why")]
+    assert table.check(lines) == 0
+    assert table.check(lines[:1]) == 1
+    assert "vae, small, epsilon none: no figures" in capsys.readouterr().out
+    assert table.check([*lines, *(line("rows", seed, **figures | {"tstr": 0.89}) for seed in (2, 3))]) == 1
+    assert "tstr 0.89 (0.9)" in capsys.readouterr().out
+    assert table.check([*lines, *(line("rows", seed, **figures | {"tvd2": 0.06}) for seed in (2, 3))]) == 1
+    assert "missed: tvd2" in capsys.readouterr().out
+
+
+def test_bins_that_a_peer_gets_give_every_number_back(table):
+    from table_fit import quantile_bins
+
+    rng = np.random.default_rng(0)
+    spiky = rng.normal(size=500).round(2) * (rng.random(500) < 0.3)
+    train = pd.DataFrame({"spiky": spiky, "few": rng.integers(0, 3, 500), "text": ["a", "b"] * 250})
+    cut, back = quantile_bins(train)
+    assert cut.nunique().le(32).all()
+    assert list(cut) == list(train)
+    again = back(cut)
+    pd.testing.assert_series_equal(again["few"], train["few"], check_dtype=False)
+    assert (again["spiky"] == 0).mean() == pytest.approx((spiky == 0).mean(), abs=0.02)
 
 
 def test_medians_with_their_range_and_failures_below(table, tmp_path):
