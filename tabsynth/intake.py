@@ -10,6 +10,7 @@ from typing import Any
 from tabsynth.drafting import draft
 from tabsynth.errors import SchemaError
 from tabsynth.privacy.events import LARGEST_SENSITIVITY
+from tabsynth.privacy.quiet import quiet
 from tabsynth.schema import Schema
 from tabsynth.schema_file import read_schema
 from tabsynth.sources import Readable, open_source
@@ -48,15 +49,16 @@ def take_in(
 
     Raises SchemaError or TableError, naming the column and the rule, before anything is charged.
     """
-    source = open_source(source, delimiter=delimiter)
-    known, notes = _schema(source, schema, budgeted, discover, delimiter)
-    if target is not None:
-        known = known.with_target(target)
-    if budgeted:
-        require_bounded(known)
-    if budgeted and not discover:
-        require_domains(known)
-    return Intake(read(source, known, delimiter=delimiter), notes)
+    with quiet(budgeted):
+        source = open_source(source, delimiter=delimiter)
+        known, notes = _schema(source, schema, budgeted, discover, delimiter)
+        if target is not None:
+            known = known.with_target(target)
+        if budgeted:
+            require_bounded(known)
+        if budgeted and not discover:
+            require_domains(known)
+        return Intake(read(source, known, delimiter=delimiter), notes)
 
 
 def audited_schema(

@@ -26,6 +26,7 @@ from tabsynth.policy import Verdict, evaluate
 from tabsynth.policy.shadows import Shadows
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.quiet import quiet
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.release import Release, check_folder, check_release_folder, release
 from tabsynth.report import Report, build_report, canaries, measure_curves
@@ -132,10 +133,11 @@ def release_table(
     retrain = gate.retrainer(synthesizer, ledger.budget, bounded.schema, wanted)
     evidence = Evidence(model.schema, train.private, held.private, drawn, retrain)
     ledger.attempt()
-    verdicts = judge(evidence, judging, on_check)
-    curves = measure_curves(evidence, gate.checks, drawing, ledger, on_check)
-    named: dict[str, Any] = {"title": path.name, "canary": audited, "curves": curves}
-    report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, **named)
+    with quiet(ledger.bounded):
+        verdicts = judge(evidence, judging, on_check)
+        curves = measure_curves(evidence, gate.checks, drawing, ledger, on_check)
+        named: dict[str, Any] = {"title": path.name, "canary": audited, "curves": curves}
+        report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, **named)
     seeds = {} if seed is None else {"public": seed}
     return release(
         drawn,

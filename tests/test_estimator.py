@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,14 @@ def test_a_spent_ledger_takes_no_second_fit() -> None:
     estimator = TabularSynthesizer("independent", schema=SCHEMA, ledger=ledger).fit(_people())
     with pytest.raises(LedgerError, match="closed"):
         estimator.fit(_people())
+
+
+def test_under_a_budget_no_warning_tells_of_a_row_that_is_read() -> None:
+    costs = np.append(np.random.default_rng(0).normal(50, 9, 300).round(2), 1e308)  # whose decimals overflow
+    estimator = TabularSynthesizer("independent", epsilon=2.0, discover=True)
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        estimator.fit(pd.DataFrame({"cost": costs}))
 
 
 def test_clones_and_copies_spend_one_account() -> None:

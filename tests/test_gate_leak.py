@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -144,6 +145,23 @@ def test_a_gate_that_was_not_charged_cannot_be_called_so() -> None:
     ledger = Ledger(Budget(1.0, 1e-6))
     ledger.spend_rest(dp.GaussianDpEvent, why="the fit")
     assert "nothing was charged for it" in refusals((), ledger, mode="charged")[0]
+
+
+@pytest.mark.parametrize("budgeted", [True, False])
+def test_what_a_check_warns_of_is_not_told_where_a_budget_is_kept(
+    budgeted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warning(*_: Any, **__: Any) -> list[Any]:
+        warnings.warn("a row overflows", RuntimeWarning, stacklevel=1)
+        return []
+
+    monkeypatch.setattr("tabsynth.gate.evaluate", warning)
+    ledger = Ledger(Budget(3.0, 1e-6)) if budgeted else Ledger()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(Refused, match="no check was made"):
+            release_table(people(), Independent(), lambda: ledger, tmp_path / "out", budgeted=budgeted, schema=SCHEMA)
+    assert [str(each.message) for each in told] == ([] if budgeted else ["a row overflows"])
 
 
 def test_a_public_seed_does_not_repeat_the_split_under_a_budget(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from tabsynth.identifiers import Identifiers, require_providers
 from tabsynth.outputs import handed_out
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
+from tabsynth.privacy.quiet import quiet
 from tabsynth.privacy.words import claim_in_words
 from tabsynth.schema import Schema
 from tabsynth.shards import SHARD, write_shards
@@ -153,12 +154,15 @@ class Model:
 def fit(synthesizer: Synthesizer, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Model:
     """Fit a synthesizer and return its model; raise ConformanceError when it left its ledger open.
 
+    Under a budget warnings that the synthesizer raises are held back, since they may tell of a row.
+
     Raises SchemaError, before anything is charged, when the schema has columns of free text and the synthesizer cannot
     hold them, and what the synthesizer raises: BudgetExceeded before anything ran that the budget does not allow.
     """
     require_providers(table.schema)
     require_texts(synthesizer, table.schema)
-    sampler = synthesizer.fit(table, ledger, secret, progress)
+    with quiet(ledger.bounded):
+        sampler = synthesizer.fit(table, ledger, secret, progress)
     if not ledger.closed:
         raise ConformanceError(f"The synthesizer {synthesizer.name!r} did not close its ledger.")
     if sampler.schema.undeclared():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,6 +45,17 @@ def table() -> Table:
 @pytest.fixture(scope="module")
 def fitted(table: Table) -> Model:
     return model.fit(Independent(bins=8), table, Ledger(BUDGET), Secret())
+
+
+def test_under_a_budget_no_warning_tells_of_a_row() -> None:
+    schema = Schema((Column("cost", "float", nullable=False), Column("rate", "float", bounds=(-1e9, 1e9), decimals=2)))
+    costs = np.append(np.random.default_rng(0).normal(50, 9, 300), 1e308)  # overflows where decimals are counted
+    huge = read(pd.DataFrame({"cost": costs, "rate": 1.0}), schema)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        model.fit(Independent(), huge, Ledger(), Secret())  # nothing is promised, and a warning may help
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        model.fit(Independent(), huge, Ledger(BUDGET), Secret())
 
 
 def test_what_is_saved_is_loaded(fitted: Model, tmp_path: Path) -> None:
