@@ -11,8 +11,10 @@ later ones. What a fit may spend is then the smaller of its own budget and what 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -55,6 +57,8 @@ class Ledger:
         self._set_aside = 0.0
         self._attempt: int | None = None
         self._resumed: Fit | None = None  # what the file has of this fit, when it is taken up again
+        self._process = os.getpid()
+        self._turn = threading.RLock()
 
     @classmethod
     def open(
@@ -310,7 +314,11 @@ class Ledger:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what to pickle: a record, closed, since what another process charges would not be known here."""
-        return vars(self) | {"_closed": True}
+        return {name: value for name, value in vars(self).items() if name != "_turn"} | {"_closed": True}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take back what was pickled."""
+        vars(self).update(state, _turn=threading.RLock())
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -321,13 +329,15 @@ class Ledger:
         """Whether a lifetime budget stands over the fit."""
         return self._file is not None and bounded(self._file.lifetime)
 
-    def _held(self) -> AbstractContextManager[None]:
-        """Hold the file's lock, where there is a file."""
-        return self._file.hold() if self._file else nullcontext()
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other threads out, and other processes by the file's lock, where there is a file."""
+        with self._turn, self._file.hold() if self._file else nullcontext():
+            yield
 
     def _require_open(self) -> None:
-        if self._closed:
-            raise LedgerError("The ledger is closed: its fit has ended. A new fit takes a new ledger.")
+        if self._closed or self._process != os.getpid():  # which would not know of a charge made here
+            raise LedgerError("The ledger is closed: its fit has ended, or is elsewhere. A new fit takes a new ledger.")
 
     def _fits(self, charge: Charge) -> bool:
         """Whether the charge fits this fit's budget and the lifetime's."""

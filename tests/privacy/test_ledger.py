@@ -1,5 +1,8 @@
+import contextlib
 import json
 import math
+import os
+import threading
 import time
 
 import pytest
@@ -118,6 +121,41 @@ def test_a_closed_ledger_takes_nothing_more():
     with pytest.raises(LedgerError, match="closed"):
         ledger.spend_rest(dp.GaussianDpEvent, why="again")
     assert len(ledger.charges) == 1
+
+
+def test_threads_that_race_do_not_overspend(monkeypatch):
+    ledger, together, refused = Ledger(BUDGET), threading.Barrier(2, timeout=0.2), []
+    fits = accounting.fits
+
+    def slow(*given):
+        found = fits(*given)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait()  # both would have looked before either has written
+        return found
+
+    monkeypatch.setattr(accounting, "fits", slow)
+
+    def spend():
+        try:
+            ledger.charge(dp.GaussianDpEvent(5.0), why="counts")
+        except BudgetExceeded as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=spend) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(ledger.charges), len(refused)) == (1, 1)
+
+
+def test_a_forked_process_cannot_spend_the_same_budget_again(monkeypatch):
+    ledger = Ledger(BUDGET)
+    with monkeypatch.context() as forked:
+        forked.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(LedgerError, match="closed"):
+            ledger.charge(dp.GaussianDpEvent(6.0), why="counts")
+    ledger.charge(dp.GaussianDpEvent(6.0), why="counts")
 
 
 def test_a_fit_may_end_with_something_left():
