@@ -185,6 +185,8 @@ WRONG_COLUMNS = {
     "infinite bounds": ({"kind": "float", "bounds": [0, float("inf")]}, "'bad': bounds must be two finite values"),
     "NaN bounds": ({"kind": "float", "bounds": [0, float("nan")]}, "'bad': bounds must be two finite values"),
     "huge bounds": ({"kind": "float", "bounds": [0, 10**400]}, "Column 'bad': bounds"),
+    "bounds too far apart": ({"kind": "float", "bounds": [-1e308, 1e308]}, "'bad': bounds lie further apart than"),
+    "too many steps": ({"kind": "float", "bounds": [0, 1e308], "decimals": 2}, "'bad': bounds lie further apart than"),
     "text bounds": (
         {"kind": "float", "bounds": ["low", "high"]},
         "Column 'bad': bounds, bins and categories are",

@@ -93,6 +93,8 @@ class Column:
             self._check_bins(self.bins)
         if self.decimals is not None and (self.kind not in ("float", "duration") or not 0 <= self.decimals <= 15):
             raise self._wrong("decimals belong to a float column or a duration and lie between 0 and 15")
+        if self.bounds is not None and not math.isfinite((self.bounds[1] - self.bounds[0]) / (self.step or 1.0)):
+            raise self._wrong("bounds lie further apart than can be counted in floating point")
         if self.format is not None and (self.kind not in ("datetime", "duration") or not isinstance(self.format, str)):
             raise self._wrong("format belongs to a datetime column or a duration, as text")
         self._check_distances()
