@@ -48,7 +48,16 @@ from tabsynth.synthesizers.generator import (
 )
 from tabsynth.synthesizers.matching import Targets, assemble, distance, joined, match_loss, singled_out
 from tabsynth.synthesizers.measuring import Measuring, Shares
-from tabsynth.synthesizers.steps import average, charge_steps, passes, require_finite, require_room, warm_up_cosine
+from tabsynth.synthesizers.steps import (
+    TRIED,
+    average,
+    charge_steps,
+    passes,
+    require_finite,
+    require_near,
+    require_room,
+    warm_up_cosine,
+)
 from tabsynth.table import Table
 
 WARM_UP = {"warm_up": 0.02, "start": 0.02}  # the first steps count: the rate is never 0
@@ -223,6 +232,16 @@ class _Training:
                 loss = self.generator_step(warm_up_cosine(done, **WARM_UP), critic_weight=weight)
                 progress(warm + step, warm + steps, {"loss": loss, "epsilon": epsilon})
         require_finite(self.averaged.parameters(), RATES)
+        require_near(self.shares(), self.targets.one_way, self.layout.sizes, RATES)
+
+    @torch.no_grad()
+    def shares(self) -> Tensor:
+        """Return the mean probability of every token, (tokens,), in TRIED rows of the averaged generator."""
+        condition, _ = self.conditions(TRIED)
+        hidden, size = self.averaged.hidden(self.noise(TRIED), condition), rows_at_once(self.layout.tokens)
+        pieces = zip(torch.split(hidden, size), torch.split(condition, size), strict=True)
+        found = [self.layout.softmax(self.averaged.from_hidden(*each)[0]).sum(0) for each in pieces]
+        return torch.stack(found).sum(0) / TRIED
 
     def critic_step(self, dpsgd: DPSGD, batch: Batch, private: Encoded) -> None:
         """Take one critic step: the clipped sum over real rows, noisy, and the generated rows' gradient beside it."""

@@ -22,6 +22,9 @@ RATES = "rate or free_rate"
 IMPOSSIBLE = 40.0  # nats a cell
 LEAST_STEPS = 500  # without a budget: a few thousand rows are not learned in the passes that many more need
 PUBLIC = 64  # rows that a trained model is tried on
+TRIED = 1024  # rows whose mean probabilities are held against measured shares
+FEW = 64  # values of a column that so many rows can tell of
+STRAYED = 0.25  # mean total variation distance: 0.1 where the rate is a few times too high, 0.3 to 0.7 beyond
 
 
 def charge_steps(
@@ -115,6 +118,23 @@ def require_likely(losses: Tensor, columns: int) -> None:
     """
     if not float(losses.double().mean()) <= IMPOSSIBLE * columns:
         raise ModelError(f"The training diverged: the model rules out most values. Lower {RATES}.")
+
+
+def require_near(drawn: Tensor, measured: Tensor, sizes: Sequence[int], remedy: str) -> None:
+    """Raise ModelError when a trained model's columns are far from what was measured of them: it has collapsed.
+
+    Both are shares of all tokens (tokens,), those of each column side by side, `drawn` the mean probabilities of TRIED
+    rows of the model. A generator whose rate is far too high comes to draw a few rows again and again, and its weights
+    stay numbers. Columns of more than FEW values are left out.
+
+    >>> require_near(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]), [2], "rate")
+    Traceback (most recent call last):
+    tabsynth.errors.ModelError: The training diverged: columns are far from their measured marginals. Lower rate.
+    """
+    pairs = zip(torch.split(drawn, list(sizes)), torch.split(measured, list(sizes)), strict=True)
+    distances = [float((ours - theirs).abs().sum()) / 2 for ours, theirs in pairs if len(ours) <= FEW]
+    if distances and not sum(distances) / len(distances) <= STRAYED:
+        raise ModelError(f"The training diverged: columns are far from their measured marginals. Lower {remedy}.")
 
 
 def require_finite(tensors: Iterable[Tensor], remedy: str) -> None:

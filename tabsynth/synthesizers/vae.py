@@ -43,7 +43,15 @@ from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.embedded import rows_at_once
 from tabsynth.synthesizers.matching import Targets, assemble, match_loss, match_loss_in_parts
 from tabsynth.synthesizers.measuring import Measuring, Shares
-from tabsynth.synthesizers.steps import charge_steps, passes, require_finite, require_room, warm_up_cosine
+from tabsynth.synthesizers.steps import (
+    TRIED,
+    charge_steps,
+    passes,
+    require_finite,
+    require_near,
+    require_room,
+    warm_up_cosine,
+)
 from tabsynth.synthesizers.training import Training
 from tabsynth.table import Table
 
@@ -270,7 +278,14 @@ class _Training:
         training.run(
             dpsgd, sums, progress, epsilon, beside=self.public_gradient, before=before, public=Randomness(self.rng)
         )
+        require_near(self.shares(training.averaged), self.targets.one_way, self.model.sizes, RATES)
         return training.averaged.cpu()
+
+    @torch.no_grad()
+    def shares(self, model: Autoencoder) -> Tensor:
+        """Return the mean probability of every token, (tokens,), in TRIED rows from the prior."""
+        latent = torch.split(self.normal(TRIED), rows_at_once(sum(model.sizes)))
+        return torch.stack([model.softmax(model.logits(each)).sum(0) for each in latent]).sum(0) / TRIED
 
     def descend(
         self,

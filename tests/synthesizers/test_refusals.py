@@ -8,12 +8,14 @@ from importlib.util import find_spec
 import pytest
 
 from tabsynth import registry
+from tabsynth.datasets import clinic_visits
 from tabsynth.errors import ConformanceError, InputError, ModelError
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
 from tabsynth.synthesizers.base import Synthesizer
+from tabsynth.table import read
 from tabsynth.testing import awkward_table, sealed
 
 LEVELS = tuple("abcdef")
@@ -81,3 +83,24 @@ def test_a_fit_under_a_budget_that_diverges_says_so(family, rate):
         family(**SMALL[family.name], rate=rate).fit(awkward_table("every kind"), ledger, Secret())
     assert ledger.spent.epsilon <= 3.0
     family(**SMALL[family.name]).fit(awkward_table("every kind"), Ledger(Budget(3.0, 1e-5)), Secret())
+
+
+@pytest.mark.parametrize("budget", [None, Budget(3.0, 1e-5)], ids=["free", "private"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("vae", {"steps": 20, "batch": 128, "warm_steps": 40, "dream_steps": 5, "width": 16, "epochs": 10.0}),
+        ("ctgan", {"critic_steps": 20, "batch": 128, "warm_steps": 40, "generator_width": 32, "generator_batch": 128}),
+    ],
+    ids=["vae", "ctgan"],
+)
+def test_a_generator_that_draws_a_few_rows_again_and_again_is_no_model(name, settings, budget):
+    """Its weights are numbers, so only what it draws shows that the rate was far too high."""
+    family = registry.load(registry.SYNTHESIZERS, name)
+    settings = settings if name == "vae" else {**settings, "epochs": 5.0}
+    rates = ("rate", "free_rate", "warm_rate") if name == "vae" else ("generator_rate",)
+    visits = clinic_visits(rows=600)
+    table = read(visits.frame, visits.schema)
+    with pytest.raises(ModelError, match=r"diverged: columns are far from their measured marginals. Lower "):
+        family(**settings, **dict.fromkeys(rates, 1e4)).fit(table, Ledger(budget), Secret())
+    family(**settings).fit(table, Ledger(budget), Secret())
