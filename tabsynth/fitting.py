@@ -16,6 +16,7 @@ from tabsynth.intake import Intake
 from tabsynth.pii import personal_columns
 from tabsynth.privacy.budget import Budget, delta_warning
 from tabsynth.privacy.checkpoint import Checkpoint
+from tabsynth.privacy.feasibility import noise_warning
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.looking import look, looked_at
 from tabsynth.privacy.noise import Secret
@@ -48,7 +49,7 @@ def fit_intake(
     With a `checkpoint` of `open_checkpoint` the fit can be killed and taken up again, or is now. `looked` pays for a
     look at values that nobody declared (`privacy.looking`), for personal data; without a budget that is free.
     """
-    warn_of_delta(ledger.budget, intake.table.schema)
+    warn_of_budget(ledger.budget, intake.table.schema)
     warn_of_personal(intake.table, budgeted=ledger.budget is not None)
     for note in intake.notes:
         ledger.note(note)
@@ -175,8 +176,9 @@ def _warn_by_looking(table: Table, ledger: Ledger, secret: Secret, *, wanted: bo
             warnings.warn(finding.words, PrivacyWarning, stacklevel=3)
 
 
-def warn_of_delta(budget: Budget | None, schema: Schema) -> None:
-    """Warn when delta is above one over the declared number of rows."""
-    message = None if budget is None else delta_warning(budget, schema.rows)
-    if message is not None:
-        warnings.warn(message, PrivacyWarning, stacklevel=3)
+def warn_of_budget(budget: Budget | None, schema: Schema) -> None:
+    """Warn when delta is above one over the declared number of rows, or counts of an undeclared one will be noise."""
+    delta = None if budget is None else delta_warning(budget, schema.rows)
+    for message in (delta, noise_warning(budget, schema)):
+        if message is not None:
+            warnings.warn(message, PrivacyWarning, stacklevel=3)

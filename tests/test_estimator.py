@@ -211,3 +211,11 @@ def test_the_estimator_conditions_fills_in_and_predicts() -> None:
     assert not hasattr(TabularSynthesizer("independent", seed=0).fit(people), "predict_proba")
     with pytest.raises(InputError, match="Name the target"):
         TabularSynthesizer(quick, seed=0).fit(people).predict_proba(people)
+
+
+def test_a_budget_that_is_noise_for_all_but_large_tables_is_warned_of_where_rows_are_not_declared():
+    frame = pd.DataFrame({f"c{place}": ["a", "b"] * 100 for place in range(40)})
+    columns = tuple(Column(name, "categorical", categories=("a", "b")) for name in frame)
+    tiny = TabularSynthesizer("independent", epsilon=0.01, delta=1e-5, schema=Schema(columns))
+    with pytest.warns(PrivacyWarning, match=r"epsilon 0.01 over 40 columns: every count will have noise of 1,\d+ rows"):
+        tiny.fit(frame)

@@ -76,7 +76,7 @@ def discover(
     the noise at this budget.
     """
     assert_bounded(table)
-    open_columns = sum(_is_open(column) for column in table.schema.modelled)
+    open_columns = sum(is_open(column) for column in table.schema.modelled)
     measure = _Measure(table, ledger, secret, share * (1 - COUNT) / max(open_columns, 1))
     rows, units = _sizes(table, ledger, secret, share * COUNT)
     pairs = pairs_of(table.schema) if apart else {}
@@ -88,12 +88,18 @@ def discover(
     return Discovery(schema, rows, units)
 
 
-def _is_open(column: Column) -> bool:
+def is_open(column: Column) -> bool:
     """Whether a fact of this column has to be measured."""
     bare = (column.numeric and column.bins is None and column.distances is None) or (
         column.cycle is not None and column.rhythm is None
     )
     return bool(set(column.undeclared()) - {"nullable"}) or bare
+
+
+def unbounded(schema: Schema) -> tuple[str, ...]:
+    """Name the columns whose bounds have to be measured."""
+    bare = (c for c in schema.modelled if c.numeric and c.bounds is None and c.bins is None and c.distances is None)
+    return tuple(column.name for column in bare)
 
 
 def _sizes(table: Table, ledger: Ledger, secret: Secret, share: float) -> tuple[float, float]:
@@ -198,7 +204,14 @@ class _Measure:
             return (low, high) if low <= high else (0.0, 0.0)  # every value is missing: any bounds will do
         first, last = _reach(counts / scale, edges)
         if last < first:
-            raise SchemaError(f"Column {column.name!r}: its bounds are lost in the noise at this budget; declare them.")
+            more = (
+                ", and other bounds as well: the next try is charged too"
+                if len(unbounded(self.table.schema)) > 1
+                else ""
+            )
+            raise SchemaError(
+                f"Column {column.name!r}: its bounds are lost in the noise at this budget; declare them{more}."
+            )
         low, high = edges[first], edges[last + 1]
         step = column.step
         if step:

@@ -166,7 +166,7 @@ class Copula:
 
         Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
         """
-        refuse_hopeless(table.schema, ledger, self.one_way)
+        refuse_hopeless(table.schema, ledger, self.one_way, self.discovery)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         study = _Study(known, Encoder(known.schema), table.schema.unit.rows, ledger, secret)

@@ -144,7 +144,7 @@ class CTGAN:
         Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
         InputError when `batch` is larger than that number, or `pac` is not 1 under a budget.
         """
-        refuse_hopeless(table.schema, ledger, self.shares.one_way)
+        refuse_hopeless(table.schema, ledger, self.shares.one_way, self.discovery)
         require_room(table.schema, batch=self.batch)
         if self.pac > 1 and ledger.bounded:
             raise InputError("pac must be 1 under a budget: a critic that packs rows mixes privacy units.")

@@ -176,7 +176,7 @@ class Hybrid:
         is larger than that number.
         """
         first = self.first()
-        refuse_hopeless(table.schema, ledger, first.one_way * self.marginals)
+        refuse_hopeless(table.schema, ledger, first.one_way * self.marginals, self.discovery)
         first.require_room(table.schema, ledger, self.marginals)
         require_room(table.schema, batch=self.batch, free_batch=self.free_batch)
         table = bound_contributions(table, secret)

@@ -79,7 +79,7 @@ class Independent:
 
         Raises ModelError, before anything is charged, when noise would drown the declared number of rows.
         """
-        refuse_hopeless(table.schema, ledger, 1 - self.discovery)
+        refuse_hopeless(table.schema, ledger, 1 - self.discovery, self.discovery)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         encoder = Encoder(known.schema)

@@ -93,7 +93,7 @@ class Marginals:
         Raises ModelError, before anything is charged, when noise would drown the declared number of rows, a table of
         the model would pass its cap, or the columns are more than memory holds.
         """
-        refuse_hopeless(table.schema, ledger, self.one_way)
+        refuse_hopeless(table.schema, ledger, self.one_way, self.discovery)
         self.require_room(table.schema, ledger)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins_of(table.schema, ledger))

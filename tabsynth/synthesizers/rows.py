@@ -290,7 +290,7 @@ class Rows:
         Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
         InputError when a batch that was asked for is larger than that number, or nothing is left for training.
         """
-        refuse_hopeless(table.schema, ledger, self.one_way)
+        refuse_hopeless(table.schema, ledger, self.one_way, self.discovery)
         require_room(table.schema, batch=self.batch, free_batch=self.free_batch)
         noisy, recipe = ledger.bounded, self.recipe(ledger)
         if noisy and table.schema.target and self.discovery + self.one_way + recipe.with_target >= 1:

@@ -205,7 +205,7 @@ class Simulator:
         self._dry_run(simulation)
         figures = Figures.of(self.statistics, table.schema)
         if not figures.known:
-            refuse_hopeless(table.schema, ledger, self.one_way)
+            refuse_hopeless(table.schema, ledger, self.one_way, self.discovery)
         schema, goal = self._goal(table, ledger, secret, figures)
         encoder = Encoder(schema)
 

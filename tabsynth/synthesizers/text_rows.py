@@ -211,7 +211,7 @@ class Text:
         would drown the declared number of rows, or when a batch that was asked for is larger than that number.
         """
         language_model.require_extra(self.lora)
-        refuse_hopeless(table.schema, ledger, self.one_way)
+        refuse_hopeless(table.schema, ledger, self.one_way, self.discovery)
         noisy = ledger.bounded
         require_room(table.schema, batch=self.batch, free_batch=None if noisy else self.free_batch)
         clock = Clock(self.seconds)

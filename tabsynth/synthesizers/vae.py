@@ -201,7 +201,7 @@ class VAE:
         Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
         InputError when a batch that was asked for is larger than that number.
         """
-        refuse_hopeless(table.schema, ledger, self.shares.one_way)
+        refuse_hopeless(table.schema, ledger, self.shares.one_way, self.discovery)
         require_room(table.schema, batch=self.batch, free_batch=self.free_batch)
         table = bound_contributions(table, secret)
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)

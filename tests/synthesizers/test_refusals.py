@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import fields
 from importlib.util import find_spec
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tabsynth import registry
 from tabsynth.datasets import clinic_visits
 from tabsynth.errors import ConformanceError, InputError, ModelError
 from tabsynth.privacy.budget import Budget
+from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Column, Schema
@@ -55,6 +58,23 @@ def test_a_budget_that_is_all_noise_is_refused_with_what_would_fit(family):
     said = refusal(family(), table(39, rows=200), Budget(0.01, 1e-5), ModelError)
     assert "epsilon 0.01 is too small for 200 rows and 40 columns" in said
     assert "What would fit: epsilon" in said
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("epsilon", [0.01, 0.64, 1.0])
+def test_bounds_that_noise_would_hide_are_refused_with_what_would_fit(family, epsilon):
+    """The epsilon that it names finds them: it said one at which the fit was charged and then failed."""
+    if family.name in ("bootstrap", "smote", "trees"):
+        pytest.skip("refuses every budget")
+    numbers = [Column(f"x{place}", "float") for place in range(20)]
+    schema = Schema((*table(19, rows=200).columns, *numbers), rows=200)
+    said = refusal(family(), schema, Budget(epsilon, 1e-5), ModelError)
+    assert "'x0', 'x1', 'x2' and 17 more" in said
+    enough = float(said.partition("epsilon ")[2].partition("epsilon ")[2].split()[0].rstrip(".,"))
+    rng = np.random.default_rng(0)
+    rows = {column.name: rng.normal(size=200) if column.numeric else rng.choice(LEVELS, 200) for column in schema}
+    if family.name == "independent":  # and so for every share of a budget
+        discover(read(pd.DataFrame(rows), schema), Ledger(Budget(enough, 1e-5)), Secret(), share=family().discovery)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
