@@ -57,6 +57,11 @@ class Encoder:
         self.sizes = tuple(codec.size for codec in self.codecs)
         self.names = tuple(codec.column.name for codec in self.codecs)
 
+    @property
+    def target(self) -> int | None:
+        """The place of the column to predict, None when none was declared."""
+        return None if self.schema.target is None else self.names.index(self.schema.target)
+
     def encode(self, frame: pd.DataFrame) -> Encoded:
         """Encode canonical rows; raise SchemaError naming the column whose domain a value leaves."""
         shape = len(frame), len(self.codecs)

@@ -198,10 +198,9 @@ class _Study:
         axes = [
             Axis(np.arange(size, dtype=np.int32), one.probabilities()) for size, one in zip(sizes, ones, strict=True)
         ]
-        schema = self.known.schema
-        if schema.target is None:
+        schema, target = self.known.schema, self.encoder.target
+        if target is None:
             return axes
-        target = names.index(schema.target)
         unordered = [
             place
             for place, column in enumerate(schema.modelled)

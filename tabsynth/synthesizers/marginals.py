@@ -127,7 +127,7 @@ class Marginals:
         encoder, unit = Encoder(known.schema), known.schema.unit.rows
         measured = partial(one_way, share=own.one_way, rows_per_unit=unit, ledger=ledger, secret=secret)
         ones = measured(private, encoder.sizes, encoder.names)
-        place = _place(encoder.names, known.schema.target)
+        place = encoder.target
         most = own._codes(known.schema, ledger)
         told = own._told(known, private, ones, place, most[0], ledger=ledger, secret=secret)
         settled = {pair.attributes[0]: alike(ones[pair.attributes[0]], pair, most[0]) for pair in told}
@@ -247,8 +247,3 @@ class Marginals:
         """Return what one choice may cost: together they are worth `selection` of the budget."""
         sigma = study.ledger.sigma(self.selection / (links + self.pairs))
         return 1 / sigma if sigma else math.inf
-
-
-def _place(names: Sequence[str], name: str | None) -> int | None:
-    """Return the place of a name."""
-    return None if name is None else names.index(name)

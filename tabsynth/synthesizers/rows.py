@@ -204,7 +204,7 @@ class RowsSampler(Sampler):
         encoder = Encoder(schema)
         if sorted(order) != list(range(len(encoder.sizes))):
             raise ModelError("The saved row transformer reads other columns than its schema has.")
-        target, table = _target(schema, encoder), arrays.get("ties.table")
+        target, table = encoder.target, arrays.get("ties.table")
         ties = None if table is None or target is None else Ties(torch.tensor(table), target, encoder.sizes)
         model = settings.untrained(encoder.sizes, ties=ties)  # its random weights are overwritten
         model.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
@@ -300,7 +300,7 @@ class Rows:
         known = discover(table, ledger, secret, share=self.discovery, bins=most)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
-        target, unit = _target(known.schema, encoder), table.schema.unit.rows
+        target, unit = encoder.target, table.schema.unit.rows
         shares = (self.one_way, recipe.with_target if noisy else 0.0)
         start, ties = measured_start(
             tokens, encoder, target, known.rows, shares=shares, rows_per_unit=unit, ledger=ledger, secret=secret
@@ -362,8 +362,3 @@ class Rows:
             model = RowTransformer(sizes, **shape, one_way=one_way, ties=ties)
             model.smooth(bins)
             return model
-
-
-def _target(schema: Schema, encoder: Encoder) -> int | None:
-    """Return the place of the column to predict, if one was declared."""
-    return encoder.names.index(schema.target) if schema.target in encoder.names else None

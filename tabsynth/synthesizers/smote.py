@@ -147,8 +147,8 @@ class Smote:
             numbers[:, place] = to_axis(frame[column.name], column)
         levels = rows.tokens[:, [not column.numeric for column in schema.modelled]]
         classes = np.zeros(len(frame), np.int32)
-        if schema.target is not None and not schema[schema.target].numeric:
-            classes = rows.tokens[:, encoder.names.index(schema.target)]
+        if encoder.target is not None and not encoder.codecs[encoder.target].column.numeric:
+            classes = rows.tokens[:, encoder.target]
         near = nearest(_standardised(numbers), np.isnan(numbers), levels, classes, self.neighbours)
         progress(1, 1, {})
         return SmoteSampler(schema, rows, numbers, near, self.levels)

@@ -223,8 +223,7 @@ class VAE:
         self, private: NDArray[np.int32], encoder: Encoder, known: Discovery, ledger: Ledger, secret: Secret
     ) -> Targets:
         """Measure the marginals that rows from the prior are to match."""
-        names, sizes, unit = encoder.names, encoder.sizes, known.schema.unit.rows
-        target = names.index(known.schema.target) if known.schema.target else None
+        names, sizes, target, unit = encoder.names, encoder.sizes, encoder.target, known.schema.unit.rows
         measuring = Measuring(private, sizes, names, target, known.rows, unit, ledger, secret)
         return assemble(measuring.all_marginals(self.shares), sizes, target, known.rows, self.weight_floor)
 
