@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from tabsynth.errors import InputError
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.mechanisms import noisy_histogram
+from tabsynth.privacy.mechanisms import noisy_histogram, noisy_histograms_for_the_rest
 from tabsynth.privacy.noise import Secret
 
 MOST_CELLS = 10_000_000
@@ -94,6 +95,36 @@ def one_way(
         )
 
     return [measured(place) for place in range(len(sizes))]
+
+
+def measure_for_the_rest(
+    private: NDArray[np.integer[Any]],
+    sizes: Sequence[int],
+    queries: Sequence[tuple[int, ...]],
+    *,
+    rows_per_unit: int,
+    ledger: Ledger,
+    secret: Secret,
+    why: str,
+) -> list[Marginal]:
+    """Measure marginals of private tokens (n, columns) for all that the ledger has left, in equal parts, and close it.
+
+    Formal guarantee: that of `mechanisms.noisy_histograms_for_the_rest`, with sensitivity `rows_per_unit`. Without a
+    query nothing is measured or charged.
+    """
+    if not queries:
+        ledger.close()
+        return []
+    shapes = [tuple(sizes[place] for place in query) for query in queries]
+    answers = noisy_histograms_for_the_rest(
+        [partial(count_tokens, private, query, shape) for query, shape in zip(queries, shapes, strict=True)],
+        weights=[1.0] * len(queries),
+        sensitivity=rows_per_unit,
+        ledger=ledger,
+        secret=secret,
+        why=why,
+    )
+    return [Marginal(query, counts, scale) for query, (counts, scale) in zip(queries, answers, strict=True)]
 
 
 def count_tokens(

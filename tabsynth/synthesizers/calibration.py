@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
 from typing import Protocol, Self
 
@@ -17,8 +16,7 @@ from tabsynth.encoding.encoder import Encoded, Encoder
 from tabsynth.errors import InputError
 from tabsynth.graphical.coarsening import neighbouring
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.marginals import count_tokens, one_way
-from tabsynth.privacy.mechanisms import noisy_histograms_for_the_rest
+from tabsynth.privacy.marginals import Marginal, count_tokens, measure_for_the_rest, one_way
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Progress
@@ -62,6 +60,11 @@ class Table:
     frequencies: Vector
     noise: float
 
+    @classmethod
+    def of(cls, marginal: Marginal, codes: Sequence[NDArray[np.int64]], rows: float) -> Self:
+        """Return a marginal of about `rows` rows, over these codes, as frequencies."""
+        return cls(marginal.attributes, tuple(codes), marginal.counts / rows, marginal.scale / rows)
+
     def distance(self, tokens: NDArray[np.int32]) -> float:
         """Return the squared distance of frequencies, over what a perfect simulator is expected to have."""
         cells = np.stack([code[tokens[:, c]] for c, code in zip(self.columns, self.codes, strict=True)], axis=1)
@@ -99,28 +102,19 @@ def measured(private: NDArray[np.int32], encoder: Encoder, share: float, codes: 
         ledger=paid.ledger,
         secret=paid.secret,
     )
-    tables = [
-        Table(one.attributes, (np.arange(one.counts.size),), one.counts / paid.rows, one.scale / paid.rows)
-        for one in ones
-    ]
-    pairs = list(combinations(range(len(ones)), 2))
-    if not pairs:
-        paid.ledger.close()
-        return Marginals(tuple(tables))
     groups = [neighbouring(one.probabilities(), codes) for one in ones]
     coarse = np.stack([group[private[:, place]] for place, group in enumerate(groups)], axis=1).astype(np.int32)
-    sizes = [int(group.max()) + 1 for group in groups]
-    answers = noisy_histograms_for_the_rest(
-        [partial(count_tokens, coarse, pair, tuple(sizes[place] for place in pair)) for pair in pairs],
-        weights=[1.0] * len(pairs),
-        sensitivity=paid.unit,
+    pairs = measure_for_the_rest(
+        coarse,
+        [int(group.max()) + 1 for group in groups],
+        list(combinations(range(len(ones)), 2)),
+        rows_per_unit=paid.unit,
         ledger=paid.ledger,
         secret=paid.secret,
         why="marginals of all pairs of codes",
     )
-    for pair, (counts, scale) in zip(pairs, answers, strict=True):
-        own = tuple(groups[place] for place in pair)
-        tables.append(Table(pair, own, counts / paid.rows, scale / paid.rows))
+    tables = [Table.of(one, [np.arange(one.counts.size)], paid.rows) for one in ones]
+    tables += [Table.of(pair, [groups[place] for place in pair.attributes], paid.rows) for pair in pairs]
     return Marginals(tuple(tables))
 
 

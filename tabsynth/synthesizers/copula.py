@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar, Self
 
@@ -28,8 +27,7 @@ from tabsynth.graphical.coarsening import neighbouring
 from tabsynth.privacy.discovery import Discovery, discover
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.marginals import count_tokens, measure, one_way
-from tabsynth.privacy.mechanisms import noisy_histograms_for_the_rest
+from tabsynth.privacy.marginals import measure, measure_for_the_rest, one_way
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
@@ -233,27 +231,25 @@ class _Study:
     def correlations(self, private: NDArray[np.int32], axes: Sequence[Axis], most: int) -> Vector:
         """Measure all pairs of columns, close the ledger and return the correlations of their normals."""
         pairs = list(combinations(range(len(axes)), 2))
-        found = np.eye(len(axes))
-        if not pairs:
-            self.ledger.close()
-            return found
         coarse = [axis.coarse(self._codes(len(pairs), most)) for axis in axes]
         codes = np.stack([code[private[:, place]] for place, (code, _) in enumerate(coarse)], axis=1).astype(np.int32)
-        answers = noisy_histograms_for_the_rest(
-            [partial(count_tokens, codes, pair, tuple(len(coarse[place][1]) for place in pair)) for pair in pairs],
-            weights=[1.0] * len(pairs),
-            sensitivity=self.unit,
+        measured = measure_for_the_rest(
+            codes,
+            [len(masses) for _, masses in coarse],
+            pairs,
+            rows_per_unit=self.unit,
             ledger=self.ledger,
             secret=self.secret,
             why="marginals of all pairs of codes",
         )
-        for (a, b), (counts, _) in zip(pairs, answers, strict=True):
-            found[a, b] = found[b, a] = latent_correlation(counts / self.known.rows, coarse[a][1], coarse[b][1])
+        found = np.eye(len(axes))
+        for (a, b), pair in zip(pairs, measured, strict=True):
+            found[a, b] = found[b, a] = latent_correlation(pair.counts / self.known.rows, coarse[a][1], coarse[b][1])
         return found
 
     def _codes(self, pairs: int, most: int) -> int:
         """Return into how many codes to cut a column so that the cells of a pair stand out of their noise."""
-        noise = self.ledger.sigma(0.5 / pairs) * self.unit
+        noise = self.ledger.sigma(0.5 / max(pairs, 1)) * self.unit
         clear = math.sqrt(self.known.rows / (CLEAR * noise)) if noise else math.inf
         return int(min(max(clear, LEAST_CODES), most))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,8 +19,7 @@ from tabsynth.errors import InputError
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.feasibility import refuse_hopeless
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.marginals import Marginal, count_tokens
-from tabsynth.privacy.mechanisms import noisy_histograms_for_the_rest
+from tabsynth.privacy.marginals import measure_for_the_rest
 from tabsynth.privacy.noise import Secret
 from tabsynth.privacy.units import bound_contributions
 from tabsynth.schema import Schema
@@ -84,14 +82,14 @@ class Independent:
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
-        answers = noisy_histograms_for_the_rest(
-            [partial(count_tokens, tokens, (place,), (size,)) for place, size in enumerate(encoder.sizes)],
-            weights=[1.0] * len(encoder.sizes),
-            sensitivity=table.schema.unit.rows,
+        marginals = measure_for_the_rest(
+            tokens,
+            encoder.sizes,
+            [(place,) for place in range(len(encoder.sizes))],
+            rows_per_unit=table.schema.unit.rows,
             ledger=ledger,
             secret=secret,
             why="every column's marginal",
         )
         progress(1, 1, {})
-        marginals = [Marginal((place,), counts, scale) for place, (counts, scale) in enumerate(answers)]
         return IndependentSampler(known.schema, [marginal.probabilities() for marginal in marginals])
