@@ -46,8 +46,8 @@ from tabsynth.synthesizers.generator import (
     soft_rows,
     surprise,
 )
-from tabsynth.synthesizers.matching import Targets, assemble, distance, joined, match_loss, singled_out
-from tabsynth.synthesizers.measuring import Measuring, Shares
+from tabsynth.synthesizers.matching import Targets, distance, joined, match_loss, measure_targets, singled_out
+from tabsynth.synthesizers.measuring import Shares
 from tabsynth.synthesizers.steps import (
     TRIED,
     average,
@@ -152,7 +152,9 @@ class CTGAN:
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         encoder = Encoder(known.schema)
         rows = encoder.encode(table.private)
-        targets = self._measure(rows, encoder, known, ledger, secret)
+        targets = measure_targets(
+            rows.tokens, encoder, known, shares=self.shares, floor=self.weight_floor, ledger=ledger, secret=secret
+        )
         training = _Training(self, Layout(encoder), targets, secret, rows_per_unit=known.rows / known.units)
         dpsgd = self._dpsgd(training, table, known, ledger, secret)
         training.run(dpsgd, rows, progress, ledger.spent.epsilon)
@@ -164,12 +166,6 @@ class CTGAN:
         return Generator(
             layout, one_way, noise_width=self.noise_width, width=self.generator_width, depth=self.generator_depth
         )
-
-    def _measure(self, private: Encoded, encoder: Encoder, known: Discovery, ledger: Ledger, secret: Secret) -> Targets:
-        """Measure the marginals that the generator is to match."""
-        names, sizes, target, unit = encoder.names, encoder.sizes, encoder.target, known.schema.unit.rows
-        measuring = Measuring(private.tokens, sizes, names, target, known.rows, unit, ledger, secret)
-        return assemble(measuring.all_marginals(self.shares), sizes, target, known.rows, self.weight_floor)
 
     def _dpsgd(self, training: _Training, table: Table, known: Discovery, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge the critic's steps: what is left of the budget."""

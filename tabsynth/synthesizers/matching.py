@@ -11,11 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from tabsynth.encoding.encoder import Encoder
+from tabsynth.privacy.discovery import Discovery
+from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.marginals import Marginal
+from tabsynth.privacy.noise import Secret
 from tabsynth.synthesizers.embedded import in_parts
+from tabsynth.synthesizers.measuring import Measuring, Shares
 
 DENSE = 2_000  # tokens that pairs are matched over; columns beyond, the largest first, are matched one by one
 
@@ -24,9 +31,8 @@ DENSE = 2_000  # tokens that pairs are matched over; columns beyond, the largest
 class Targets:
     """Measured shares over all tokens, those of each column side by side; weight 0 where nothing was measured.
 
-    `one_way` (tokens,). `two_way` (dense, dense) and `three_way` (classes, dense, dense), the latter None without
-    triples, over the tokens `dense`; `given` are the target's tokens, none without
-    triples.
+    `one_way` has shape (tokens,). `two_way` (dense, dense) and `three_way` (classes, dense, dense) are over the tokens
+    `dense`; `given` are the target's tokens. Where no triple was measured, `three_way` is None and `given` is empty.
     """
 
     one_way: Tensor
@@ -92,6 +98,22 @@ def distance(halves: Sequence[Half], targets: Targets) -> Tensor:
     for weight, first, second in zip(weights, *residuals, strict=False):
         total = total + (weight * first * second).sum()
     return total
+
+
+def measure_targets(
+    private: NDArray[np.int32],
+    encoder: Encoder,
+    known: Discovery,
+    *,
+    shares: Shares,
+    floor: float,
+    ledger: Ledger,
+    secret: Secret,
+) -> Targets:
+    """Measure the marginals that a generator is to match, from private tokens (n, columns); see `assemble`."""
+    sizes, target = encoder.sizes, encoder.target
+    measuring = Measuring(private, sizes, encoder.names, target, known.rows, known.schema.unit.rows, ledger, secret)
+    return assemble(measuring.all_marginals(shares), sizes, target, known.rows, floor)
 
 
 def assemble(

@@ -41,8 +41,8 @@ from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.bookkeeping import clipped_sum
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.embedded import rows_at_once
-from tabsynth.synthesizers.matching import Targets, assemble, match_loss, match_loss_in_parts
-from tabsynth.synthesizers.measuring import Measuring, Shares
+from tabsynth.synthesizers.matching import Targets, match_loss, match_loss_in_parts, measure_targets
+from tabsynth.synthesizers.measuring import Shares
 from tabsynth.synthesizers.steps import (
     TRIED,
     charge_steps,
@@ -207,7 +207,9 @@ class VAE:
         known = discover(table, ledger, secret, share=self.discovery, bins=self.bins)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
-        targets = self._measure(tokens, encoder, known, ledger, secret)
+        targets = measure_targets(
+            tokens, encoder, known, shares=self.shares, floor=self.weight_floor, ledger=ledger, secret=secret
+        )
         training = _Training(self, encoder.sizes, targets, secret, rows_per_unit=known.rows / known.units)
         dpsgd = self._dpsgd(training, table, known, ledger, secret)
         model = training.run(dpsgd, tokens, progress, ledger.spent.epsilon)
@@ -218,14 +220,6 @@ class VAE:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return Autoencoder(sizes, latent=self.latent, width=self.width, depth=self.depth, one_way=one_way)
-
-    def _measure(
-        self, private: NDArray[np.int32], encoder: Encoder, known: Discovery, ledger: Ledger, secret: Secret
-    ) -> Targets:
-        """Measure the marginals that rows from the prior are to match."""
-        names, sizes, target, unit = encoder.names, encoder.sizes, encoder.target, known.schema.unit.rows
-        measuring = Measuring(private, sizes, names, target, known.rows, unit, ledger, secret)
-        return assemble(measuring.all_marginals(self.shares), sizes, target, known.rows, self.weight_floor)
 
     def _dpsgd(self, training: _Training, table: Table, known: Discovery, ledger: Ledger, secret: Secret) -> DPSGD:
         """Charge the steps that read rows: what is left of the budget."""

@@ -26,6 +26,7 @@ from tabsynth.synthesizers.base import Sampler
 from tabsynth.synthesizers.critic import clipped_real_sum
 from tabsynth.synthesizers.ctgan import CTGAN, Layout
 from tabsynth.synthesizers.generator import draw_conditions, rarest
+from tabsynth.synthesizers.matching import measure_targets
 from tabsynth.synthesizers.measuring import Shares
 from tabsynth.table import read
 
@@ -82,7 +83,8 @@ def training(table, settings=QUICK, seed=0, rows_per_unit=1.0):
     encoder = Encoder(table.schema)
     rows = encoder.encode(table.private)
     known = SimpleNamespace(schema=table.schema, rows=float(len(table.private)))
-    targets = settings._measure(rows, encoder, known, Ledger(), Secret())
+    shares, floor = settings.shares, settings.weight_floor
+    targets = measure_targets(rows.tokens, encoder, known, shares=shares, floor=floor, ledger=Ledger(), secret=Secret())
     found = module._Training(settings, Layout(encoder), targets, Secret.fixed(seed), rows_per_unit=rows_per_unit)
     return found, rows
 
