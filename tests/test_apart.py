@@ -13,6 +13,7 @@ from tabsynth.constraints import Inequality, OneHot, Sum
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError, SchemaError
 from tabsynth.fitting import make_synthesizer
+from tabsynth.graphical.sampling import sample_tokens
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.ledger import Ledger
@@ -223,7 +224,7 @@ def test_missing_values_of_the_smaller_column_do_not_blur_distances(family, epsi
 
 def test_marginals_never_put_a_distance_beside_a_missing_value(hospital_model):
     sampler, encoder = hospital_model.sampler, Encoder(hospital_model.schema)
-    tokens = sampler._tokens(sampler._chain, sampler._within, 20_000, rng())
+    tokens = sample_tokens(sampler._chain, sampler._within, 20_000, rng())
     low, high = tokens[:, 0], tokens[:, 1]
     absent, far = low == encoder.codecs[0].values, encoder.distances["out"]
     assert absent.any()

@@ -38,6 +38,16 @@ def sample(
     return tokens
 
 
+def sample_tokens(
+    chain: Sequence[Conditional], within: Sequence[NDArray[np.float64]], rows: int, rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """Return tokens (rows, columns): codes drawn by the chain, then each code's token by `within` (codes, tokens)."""
+    columns = len(within)
+    tokens_of = [Conditional(columns + column, (column,), table) for column, table in enumerate(within)]
+    sizes = [table.shape[axis] for axis in (0, 1) for table in within]
+    return sample([*chain, *tokens_of], sizes, rows, rng)[:, columns:]
+
+
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _draw(
     cumulative: NDArray[np.float64],

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tabsynth.graphical.elimination import Conditional
-from tabsynth.graphical.sampling import sample
+from tabsynth.graphical.sampling import sample_tokens
 from tabsynth.privacy.clipping import chunks
 from tabsynth.synthesizers.bookkeeping import Tape, Untaped
 from tabsynth.synthesizers.transformer import MULTIPLE, Block, RowTransformer
@@ -62,10 +62,7 @@ class Anchor(nn.Module):
 
     def sample(self, rows: int, rng: np.random.Generator) -> Tensor:
         """Return tokens (rows, columns) of the graphical model."""
-        columns = len(self.sizes)
-        tokens_of = [Conditional(columns + column, (column,), table) for column, table in enumerate(self.within)]
-        sizes = [table.shape[side] for side in (0, 1) for table in self.within]
-        drawn = sample([*self.chain, *tokens_of], sizes, rows, rng)[:, columns:]
+        drawn = sample_tokens(self.chain, self.within, rows, rng)
         return torch.from_numpy(np.ascontiguousarray(drawn)).long()
 
     def _of_tokens(self, link: Conditional) -> Tensor:

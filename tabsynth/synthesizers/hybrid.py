@@ -22,7 +22,6 @@ from tabsynth import _check
 from tabsynth.encoding.domain import inside
 from tabsynth.encoding.encoder import Encoder
 from tabsynth.errors import InputError
-from tabsynth.graphical.elimination import Conditional
 from tabsynth.privacy.discovery import discover
 from tabsynth.privacy.dpsgd import DPSGDSettings
 from tabsynth.privacy.feasibility import refuse_hopeless
@@ -34,7 +33,7 @@ from tabsynth.synthesizers.anchored import Anchor, AnchoredTransformer
 from tabsynth.synthesizers.base import Arrays, Progress, Sampler, silent
 from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.marginals import Marginals
-from tabsynth.synthesizers.marginals_sampler import Graphical
+from tabsynth.synthesizers.marginals_sampler import Graphical, tables_from_state, tables_state
 from tabsynth.synthesizers.row_gradients import clipped_sums
 from tabsynth.synthesizers.steps import PUBLIC, charge_steps, passes, require_likely, require_room
 from tabsynth.synthesizers.training import Training, adam
@@ -84,9 +83,7 @@ class HybridSampler(Sampler):
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Return the anchor's tables, the transformer's shape and its weights."""
         anchor = self._model.anchor
-        links = [{"column": link.column, "parents": list(link.parents)} for link in anchor.chain]
-        arrays: Arrays = {f"link.{place}": link.table for place, link in enumerate(anchor.chain)}
-        arrays |= {f"within.{column}": table for column, table in enumerate(anchor.within)}
+        links, arrays = tables_state(anchor.chain, anchor.within)
         arrays |= {f"groups.{column}": group for column, group in enumerate(anchor.groups)}
         arrays |= {f"weights.{name}": value.numpy() for name, value in self._model.state_dict().items()}
         shape = {"width": self._model.width, "depth": len(self._model.blocks), "heads": self._model.heads}
@@ -95,13 +92,8 @@ class HybridSampler(Sampler):
     @classmethod
     def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
         """Return the sampler with this anchor and these weights."""
-        chain = [
-            Conditional(int(link["column"]), tuple(map(int, link["parents"])), arrays[f"link.{place}"])
-            for place, link in enumerate(values["chain"])
-        ]
-        columns = range(len(chain))
-        groups = [arrays[f"groups.{column}"] for column in columns]
-        anchor = Anchor(chain, groups, [arrays[f"within.{column}"] for column in columns])
+        chain, within = tables_from_state(values["chain"], arrays)
+        anchor = Anchor(chain, [arrays[f"groups.{column}"] for column in range(len(chain))], within)
         model = AnchoredTransformer(
             anchor, **{name: int(values["shape"][name]) for name in ("width", "depth", "heads")}
         )

@@ -22,7 +22,7 @@ from tabsynth.encoding.partial import Partial
 from tabsynth.errors import InputError
 from tabsynth.graphical.coarsening import Codes
 from tabsynth.graphical.elimination import Conditional, log_probability, restricted
-from tabsynth.graphical.sampling import sample
+from tabsynth.graphical.sampling import sample_tokens
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Arrays, Sampler
 from tabsynth.synthesizers.marginals_partial import completed_tokens, target_probabilities
@@ -58,7 +58,7 @@ class MarginalsSampler(Sampler):
 
     def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
         """Return rows of the graphical model; places within bins are uniform."""
-        return self._encoder.decode(self._tokens(self._chain, self._within, rows, rng), rng)
+        return self._encoder.decode(sample_tokens(self._chain, self._within, rows, rng), rng)
 
     def draw_given(self, rows: int, rng: np.random.Generator, allowed: Mapping[str, Allowed]) -> pd.DataFrame:
         """Return rows of the graphical model given the conditions, exactly: none has to be thrown away.
@@ -75,7 +75,7 @@ class MarginalsSampler(Sampler):
         for column, mass in masses.items():
             never = weights[column][:, None] == 0  # a code that is not drawn
             within[column] = np.where(never, 1 / mass.shape[1], mass / np.where(never, 1.0, weights[column][:, None]))
-        tokens = self._tokens(chain, within, rows, rng)
+        tokens = sample_tokens(chain, within, rows, rng)
         return self._encoder.decode(tokens, rng, offsets_of(tokens, left, rng))
 
     def draw_partial(self, partial: Partial, rng: np.random.Generator) -> pd.DataFrame:
@@ -89,16 +89,6 @@ class MarginalsSampler(Sampler):
     def predict(self, partial: Partial, target: int) -> NDArray[np.float64]:
         """Return the probability of each value of the target given the other cells of full rows, (rows, values)."""
         return target_probabilities(self._chain, self._within, self._encoder, partial, target)
-
-    @staticmethod
-    def _tokens(
-        chain: Sequence[Conditional], within: Sequence[NDArray[np.float64]], rows: int, rng: np.random.Generator
-    ) -> NDArray[np.int32]:
-        """Return tokens (rows, columns): codes by the chain, and each code's token."""
-        columns = len(within)
-        tokens_of = [Conditional(columns + column, (column,), table) for column, table in enumerate(within)]
-        sizes = [size for side in (0, 1) for size in (table.shape[side] for table in within)]
-        return sample([*chain, *tokens_of], sizes, rows, rng)[:, columns:]
 
     def log_likelihood(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Return the log of each row's probability in nats, shape (rows,), exact under the graphical model.
@@ -120,19 +110,31 @@ class MarginalsSampler(Sampler):
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """Return the chain of columns with their parents, and all tables."""
-        links = [{"column": link.column, "parents": list(link.parents)} for link in self._chain]
-        tables = {f"link.{place}": link.table for place, link in enumerate(self._chain)}
-        keeps = [self.schema.constraints.index(rule) for rule in self.keeps]
-        return {"chain": links, "keeps": keeps}, tables | {
-            f"within.{column}": table for column, table in enumerate(self._within)
-        }
+        links, tables = tables_state(self._chain, self._within)
+        return {"chain": links, "keeps": [self.schema.constraints.index(rule) for rule in self.keeps]}, tables
 
     @classmethod
     def from_state(cls, schema: Schema, values: Mapping[str, Any], arrays: Arrays) -> Self:
         """Return the sampler with this chain and these tables."""
-        chain = [
-            Conditional(int(link["column"]), tuple(map(int, link["parents"])), arrays[f"link.{place}"])
-            for place, link in enumerate(values["chain"])
-        ]
-        keeps = [schema.constraints[place] for place in values.get("keeps", ())]
-        return cls(schema, chain, [arrays[f"within.{column}"] for column in range(len(chain))], keeps)
+        chain, within = tables_from_state(values["chain"], arrays)
+        return cls(schema, chain, within, [schema.constraints[place] for place in values.get("keeps", ())])
+
+
+def tables_state(
+    chain: Sequence[Conditional], within: Sequence[NDArray[np.float64]]
+) -> tuple[list[dict[str, Any]], Arrays]:
+    """Return a chain's columns with their parents as JSON values, and its tables and those within codes as arrays."""
+    links = [{"column": link.column, "parents": list(link.parents)} for link in chain]
+    tables: Arrays = {f"link.{place}": link.table for place, link in enumerate(chain)}
+    return links, tables | {f"within.{column}": table for column, table in enumerate(within)}
+
+
+def tables_from_state(
+    links: Sequence[Mapping[str, Any]], arrays: Arrays
+) -> tuple[list[Conditional], list[NDArray[np.float64]]]:
+    """Return the chain and the tables within codes that `tables_state` described."""
+    chain = [
+        Conditional(int(link["column"]), tuple(map(int, link["parents"])), arrays[f"link.{place}"])
+        for place, link in enumerate(links)
+    ]
+    return chain, [arrays[f"within.{column}"] for column in range(len(chain))]
