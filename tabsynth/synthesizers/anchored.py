@@ -20,7 +20,7 @@ from tabsynth.graphical.elimination import Conditional
 from tabsynth.graphical.sampling import sample_tokens
 from tabsynth.privacy.clipping import chunks
 from tabsynth.synthesizers.bookkeeping import Tape, Untaped
-from tabsynth.synthesizers.transformer import MULTIPLE, Block, RowTransformer
+from tabsynth.synthesizers.transformer import Block, RowTransformer
 
 CELLS = 4_000_000  # of logits that are there together
 FLOOR = 1e-4  # of every conditional, spread evenly: no token is ruled out for ever
@@ -129,13 +129,7 @@ class AnchoredTransformer(RowTransformer):
 
     def _outputs(self, tokens: Tensor, orders: Tensor, tape: Tape) -> list[tuple[int, Tensor, Tensor]]:
         """Return every column with its output and the anchor's logits, each (rows, tokens of the column)."""
-        cells = (tokens + self.starts).gather(1, orders)
-        before = torch.cat([torch.full_like(cells[:, :1], sum(self.sizes)), cells[:, :-1]], 1)
-        x = tape.through(self.cells, before) + tape.through(self.asked, orders)
-        x = functional.pad(x, (0, 0, 0, -x.shape[1] % MULTIPLE))
-        for block in self.blocks:
-            x = block(x, tape)
-        x = functional.layer_norm(x, x.shape[-1:])
+        x = self.read(tokens, orders, tape)
         place = {column: place for place, column in enumerate(self.anchor.order)}
         return [
             (column, tape.through(output, x[:, place[column]]), self._base(column, tokens))

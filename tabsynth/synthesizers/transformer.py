@@ -134,14 +134,8 @@ class RowTransformer(nn.Module):
         With `weights`, one for each column, it is what training makes of it: a sum in which columns count unequally.
         """
         tape = tape or Untaped()
-        cells = (tokens + self.starts).gather(1, orders)
-        before = torch.cat([torch.full_like(cells[:, :1], sum(self.sizes)), cells[:, :-1]], 1)
-        x = tape.through(self.cells, before) + tape.through(self.asked, orders)
-        x = functional.pad(x, (0, 0, 0, -x.shape[1] % MULTIPLE))  # later steps, which nobody looks back at
-        for block in self.blocks:
-            x = block(x, tape)
         place = orders.argsort(1)  # of each column in its row's order
-        x = _normal(x).gather(1, place[:, :, None].expand(-1, -1, self.width))
+        x = self.read(tokens, orders, tape).gather(1, place[:, :, None].expand(-1, -1, self.width))
         total = x.new_zeros(len(x))
         tied = self.ties.along(tokens, place) if self.ties else None
         for column, output in enumerate(self.outputs):
@@ -151,6 +145,16 @@ class RowTransformer(nn.Module):
             own = functional.cross_entropy(logits, tokens[:, column], reduction="none")
             total = total + (own if weights is None else weights[column] * own)
         return total
+
+    def read(self, tokens: Tensor, orders: Tensor, tape: Tape) -> Tensor:
+        """Return what the column asked for at each step is read from: (rows, steps, width), `columns` steps or more."""
+        cells = (tokens + self.starts).gather(1, orders)
+        before = torch.cat([torch.full_like(cells[:, :1], sum(self.sizes)), cells[:, :-1]], 1)
+        x = tape.through(self.cells, before) + tape.through(self.asked, orders)
+        x = functional.pad(x, (0, 0, 0, -x.shape[1] % MULTIPLE))  # later steps, which nobody looks back at
+        for block in self.blocks:
+            x = block(x, tape)
+        return _normal(x)
 
     @torch.inference_mode()
     def draw(
