@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -31,6 +31,25 @@ def at_least(name: str, value: int, low: int) -> None:
     """Raise unless the whole number `value` is at least `low`."""
     if isinstance(value, bool) or int(value) != value or value < low:
         raise InputError(f"{name} must be a whole number of at least {low}; got {value!r}.")
+
+
+def settings(own: Any, check: Callable[..., None], *names: str, **limits: float) -> None:
+    """Check fields of a dataclass by one of these functions; a field may be None where that is its default.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Sizes:
+    ...     width: int = 64
+    ...     batch: int | None = None
+    >>> settings(Sizes(width=0), at_least, "width", "batch", low=1)
+    Traceback (most recent call last):
+    tabsynth.errors.InputError: width must be a whole number of at least 1; got 0.
+    """
+    defaults = {field.name: field.default for field in fields(own)}
+    for name in names:
+        value = getattr(own, name)
+        if value is not None or defaults[name] is not None:
+            check(name, value, **limits)
 
 
 def one_of(name: str, value: str, options: Collection[str]) -> None:

@@ -154,8 +154,7 @@ class Copula:
         """Refuse settings that cannot be fitted with."""
         _check.at_least("bins", self.bins, 1)
         _check.at_least("codes", self.codes, LEAST_CODES)
-        for name in ("discovery", "one_way", "order"):
-            _check.positive(name, getattr(self, name))
+        _check.settings(self, _check.positive, "discovery", "one_way", "order")
         if self.discovery + self.one_way + self.order >= 1:
             raise InputError("discovery, one_way and order must leave a share of the budget for pairs.")
 

@@ -111,19 +111,14 @@ class CTGAN:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        given = [name for name in ("max_grad_norm", "critic_rate", "batch") if getattr(self, name) is not None]
-        for name in ("epochs", "generator_rate", "temperature", "weight_floor", *given):
-            _check.positive(name, getattr(self, name))
-        for name in ("penalty", "match_weight", "condition_weight"):
-            _check.within(name, getattr(self, name), 0, math.inf)
-        if self.critic_weight is not None:
-            _check.within("critic_weight", self.critic_weight, 0, math.inf)
+        rates = ("generator_rate", "critic_rate", "max_grad_norm", "temperature")
+        _check.settings(self, _check.positive, "epochs", "batch", *rates, "weight_floor", "discovery")
+        weights = ("penalty", "critic_weight", "match_weight", "condition_weight")
+        _check.settings(self, _check.within, *weights, low=0, high=math.inf)
         _check.within("average", self.average, 0, 1)
         counts = ("critic_steps", "critic_per_generator", "noise_width", "generator_width", "pac", "bins")
-        for name in counts:
-            _check.at_least(name, getattr(self, name), 1)
-        for name in ("generator_depth", "seed", *(["warm_steps"] if self.warm_steps is not None else [])):
-            _check.at_least(name, getattr(self, name), 0)
+        _check.settings(self, _check.at_least, *counts, low=1)
+        _check.settings(self, _check.at_least, "generator_depth", "seed", "warm_steps", low=0)
         _check.at_least("generator_batch", self.generator_batch, 2 * self.pac)
         object.__setattr__(self, "critic_widths", tuple(self.critic_widths))
         for width in self.critic_widths:
@@ -131,7 +126,6 @@ class CTGAN:
         pick(self.device)
         if isinstance(self.shares, Mapping):
             object.__setattr__(self, "shares", Shares(**self.shares))
-        _check.positive("discovery", self.discovery)
         if self.discovery + self.shares.total >= 1:
             raise InputError(
                 f"discovery and shares must sum to less than 1, for the critic takes the rest; got {self.discovery:g} "

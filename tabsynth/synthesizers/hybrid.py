@@ -145,15 +145,12 @@ class Hybrid:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        for name in ("discovery", "marginals", "rate", "max_grad_norm", "epochs", "free_rate"):
-            _check.positive(name, getattr(self, name))
-        for name in ("average", "free_average"):
-            _check.within(name, getattr(self, name), 0, 1)
-        given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
-        for name in ("bins", "rounds", "iterations", "cells", "steps", "width", "depth", "heads", *given):
-            _check.at_least(name, getattr(self, name), 1)
-        for name in ("pairs", "centre", "seed"):
-            _check.at_least(name, getattr(self, name), 0)
+        positive = ("discovery", "marginals", "rate", "max_grad_norm", "epochs", "free_rate")
+        _check.settings(self, _check.positive, *positive)
+        _check.settings(self, _check.within, "average", "free_average", low=0, high=1)
+        graphical, neural = ("bins", "rounds", "iterations", "cells"), ("steps", "width", "depth", "heads")
+        _check.settings(self, _check.at_least, *graphical, *neural, "batch", "free_batch", low=1)
+        _check.settings(self, _check.at_least, "pairs", "centre", "seed", low=0)
         pick(self.device)
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads; got {self.width} and {self.heads}.")

@@ -75,10 +75,8 @@ class Marginals:
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
         shares = ("discovery", "one_way", "target", "selection", "forest")
-        for name in (*shares, "target_bonus"):
-            _check.positive(name, getattr(self, name))
-        for name in ("bins", "rounds", "steps", "iterations", "cells"):
-            _check.at_least(name, getattr(self, name), 1)
+        _check.settings(self, _check.positive, *shares, "target_bonus")
+        _check.settings(self, _check.at_least, "bins", "rounds", "steps", "iterations", "cells", low=1)
         _check.at_least("pairs", self.pairs, 0)
         for codes in self.codes:
             _check.at_least("codes", codes, 1)

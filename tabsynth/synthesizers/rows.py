@@ -258,24 +258,12 @@ class Rows:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        given = {
-            name
-            for name in ("steps", "batch", "rate", "with_target", "epochs", "free_batch")
-            if getattr(self, name) is not None
-        }
-        for name in (
-            "max_grad_norm",
-            "free_rate",
-            "discovery",
-            "one_way",
-            "target_weight",
-            *given & {"rate", "epochs"},
-        ):
-            _check.positive(name, getattr(self, name))
-        for name in ("average", "free_average", "shuffled", *given & {"with_target"}):
-            _check.within(name, getattr(self, name), 0, 1)
-        for name in (*given - {"rate", "with_target", "epochs"}, "width", "depth", "heads", "bins", "free_bins"):
-            _check.at_least(name, getattr(self, name), 1)
+        positive = ("rate", "max_grad_norm", "epochs", "free_rate", "target_weight", "discovery", "one_way")
+        _check.settings(self, _check.positive, *positive)
+        shares = ("average", "free_average", "shuffled", "with_target")
+        _check.settings(self, _check.within, *shares, low=0, high=1)
+        counts = ("steps", "batch", "free_batch", "width", "depth", "heads", "bins", "free_bins")
+        _check.settings(self, _check.at_least, *counts, low=1)
         _check.at_least("seed", self.seed, 0)
         _check.one_of("order", self.order, ORDERS)
         pick(self.device)

@@ -178,18 +178,11 @@ class Simulator:
                 raise InputError(f"The range of parameter {name!r} must be two finite numbers, the smaller one first.")
         if len({name for name, _, _ in self.parameters}) < len(self.parameters):
             raise InputError("A parameter has more than one range.")
-        for setting, least in (
-            ("bins", 1),
-            ("codes", 2),
-            ("particles", 4),
-            ("rounds", 1),
-            ("simulated", 2),
-            ("sets", 1),
-        ):
-            _check.at_least(setting, getattr(self, setting), least)
+        _check.settings(self, _check.at_least, "bins", "rounds", "sets", low=1)
+        _check.settings(self, _check.at_least, "codes", "simulated", low=2)
+        _check.at_least("particles", self.particles, 4)
         _check.at_least("seed", self.seed, 0)
-        for setting in ("discovery", "one_way"):
-            _check.positive(setting, getattr(self, setting))
+        _check.settings(self, _check.positive, "discovery", "one_way")
         if self.discovery + self.one_way >= 1:
             raise InputError("discovery and one_way must leave a share of the budget for pairs.")
 

@@ -127,8 +127,8 @@ class Smote:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be fitted with."""
-        for name, low in (("neighbours", 1), ("most", 1), ("bins", 1), ("seed", 0)):
-            _check.at_least(name, getattr(self, name), low)
+        _check.settings(self, _check.at_least, "neighbours", "most", "bins", low=1)
+        _check.at_least("seed", self.seed, 0)
         _check.one_of("levels", self.levels, LEVELS)
 
     def fit(self, table: Table, ledger: Ledger, secret: Secret, progress: Progress = silent) -> Sampler:

@@ -181,19 +181,12 @@ class Text:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        for name in ("rate", "max_grad_norm", "free_rate", "discovery", "one_way"):
-            _check.positive(name, getattr(self, name))
-        if self.epochs is not None:
-            _check.positive("epochs", self.epochs)
-        for name in ("average", "free_average"):
-            _check.within(name, getattr(self, name), 0, 1)
-        given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
-        for name in ("tokens", "width", "depth", "heads", "steps", "bins", "free_bins", "chunk", *given):
-            _check.at_least(name, getattr(self, name), 1)
-        for name in ("lora", "warm_steps", "seed"):
-            _check.at_least(name, getattr(self, name), 0)
-        if self.seconds is not None:
-            _check.positive("seconds", self.seconds)
+        positive = ("rate", "max_grad_norm", "free_rate", "discovery", "one_way", "epochs", "seconds")
+        _check.settings(self, _check.positive, *positive)
+        _check.settings(self, _check.within, "average", "free_average", low=0, high=1)
+        counts = ("tokens", "width", "depth", "heads", "steps", "batch", "free_batch", "bins", "free_bins", "chunk")
+        _check.settings(self, _check.at_least, *counts, low=1)
+        _check.settings(self, _check.at_least, "lora", "warm_steps", "seed", low=0)
         _check.one_of("units", self.units, text_vocabulary.UNITS)
         pick(self.device)
         if self.width % self.heads:

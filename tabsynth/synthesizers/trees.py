@@ -183,8 +183,8 @@ class Trees:
     def __post_init__(self) -> None:
         """Refuse settings that cannot be fitted with."""
         object.__setattr__(self, "order", tuple(self.order))
-        for name, low in (("bins", 1), ("leaf_rows", 1), ("depth", 1), ("seed", 0)):
-            _check.at_least(name, getattr(self, name), low)
+        _check.settings(self, _check.at_least, "bins", "leaf_rows", "depth", low=1)
+        _check.at_least("seed", self.seed, 0)
         _check.within("smoothing", self.smoothing, 0.0, 1e9)
         if isinstance(self.order, str) or len(set(self.order)) != len(self.order):
             raise InputError(f"order must name columns, each once; got {self.order!r}.")

@@ -175,17 +175,13 @@ class VAE:
 
     def __post_init__(self) -> None:
         """Check every setting before a row is read."""
-        for name in ("rate", "max_grad_norm", "epochs", "free_rate", "warm_rate", "weight_floor", "discovery"):
-            _check.positive(name, getattr(self, name))
-        for name in ("match_weight", "beta", "free_bits"):
-            _check.within(name, getattr(self, name), 0, math.inf)
+        positive = ("rate", "max_grad_norm", "epochs", "free_rate", "warm_rate", "weight_floor", "discovery")
+        _check.settings(self, _check.positive, *positive)
+        _check.settings(self, _check.within, "match_weight", "beta", "free_bits", low=0, high=math.inf)
         _check.within("average", self.average, 0, 1)
-        given = [name for name in ("batch", "free_batch") if getattr(self, name) is not None]
-        for name in ("steps", "latent", "width", "bins", *given):
-            _check.at_least(name, getattr(self, name), 1)
+        _check.settings(self, _check.at_least, "steps", "latent", "width", "bins", "batch", "free_batch", low=1)
         _check.at_least("match_rows", self.match_rows, 2)
-        for name in ("warm_steps", "dream_steps", "depth", "seed"):
-            _check.at_least(name, getattr(self, name), 0)
+        _check.settings(self, _check.at_least, "warm_steps", "dream_steps", "depth", "seed", low=0)
         pick(self.device)
         if isinstance(self.shares, Mapping):
             object.__setattr__(self, "shares", Shares(**self.shares))
