@@ -35,7 +35,7 @@ from tabsynth.synthesizers.device import pick
 from tabsynth.synthesizers.marginals import Marginals
 from tabsynth.synthesizers.marginals_sampler import Graphical, tables_from_state, tables_state
 from tabsynth.synthesizers.row_gradients import clipped_sums
-from tabsynth.synthesizers.steps import PUBLIC, charge_steps, passes, require_likely, require_room
+from tabsynth.synthesizers.steps import PUBLIC, passes, require_likely, require_room
 from tabsynth.synthesizers.training import Training, adam
 from tabsynth.synthesizers.transformer import clipped_sum
 from tabsynth.table import Table
@@ -174,16 +174,14 @@ class Hybrid:
         graphical = first.learn(known, tokens, ledger, secret, share=self.marginals)
         model = self.untrained(graphical).to(pick(self.device))
         noisy = ledger.bounded
-        rate, memory = (self.rate, self.average) if noisy else (self.free_rate, self.free_average)
-        training = Training(model, adam(model.parameters(), noisy=noisy), rate=rate, memory=memory)
         steps = self._steps(known.units, noisy=noisy)
-        dpsgd = charge_steps(
-            steps, training.optimizer, table, known.units, ledger=ledger, secret=secret, why="row transformer"
-        )
         sums = clipped_sums(model, tokens, model.orders, steps.max_grad_norm)
         beside = partial(self.centring, model) if noisy and self.centre else None
-        training.run(dpsgd, sums, progress, ledger.spent.epsilon, beside=beside)
-        trained = training.averaged.cpu()
+        rate, memory = (self.rate, self.average) if noisy else (self.free_rate, self.free_average)
+        training = Training(model, adam(model.parameters(), noisy=noisy), rate=rate, memory=memory)
+        trained = training.learn(
+            steps, sums, table, known.units, ledger=ledger, secret=secret, progress=progress, beside=beside
+        )
         tried = trained.anchor.sample(PUBLIC, np.random.default_rng(self.seed))
         with torch.no_grad():
             require_likely(trained.losses(tried, trained.orders(PUBLIC)), len(trained.sizes))

@@ -38,7 +38,7 @@ from tabsynth.synthesizers.row_gradients import clipped_sums, learn_from_neighbo
 from tabsynth.synthesizers.rows_given import Given, Sight
 from tabsynth.synthesizers.rows_recipe import Recipe, usual_recipe
 from tabsynth.synthesizers.starting import Ties, measured_start
-from tabsynth.synthesizers.steps import charge_steps, enough, independent_rows, passes, require_likely, require_room
+from tabsynth.synthesizers.steps import enough, independent_rows, passes, require_likely, require_room
 from tabsynth.synthesizers.training import Training, adam
 from tabsynth.synthesizers.transformer import RowTransformer, Steps
 from tabsynth.table import Table
@@ -278,42 +278,45 @@ class Rows:
         Raises, before anything is charged, ModelError when noise would drown the declared number of rows, and
         InputError when a batch that was asked for is larger than that number, or nothing is left for training.
         """
-        refuse_hopeless(table.schema, ledger, self.one_way, self.discovery)
-        require_room(table.schema, batch=self.batch, free_batch=self.free_batch)
         noisy, recipe = ledger.bounded, self.recipe(ledger)
-        if noisy and table.schema.target and self.discovery + self.one_way + recipe.with_target >= 1:
-            raise InputError(f"{SHARED}; with_target is {recipe.with_target:g} at this epsilon.")
+        self._refuse(table.schema, ledger, recipe)
         table = bound_contributions(table, secret)
-        most = self.bins if noisy else self.free_bins
-        known = discover(table, ledger, secret, share=self.discovery, bins=most)
+        known = discover(table, ledger, secret, share=self.discovery, bins=self.bins if noisy else self.free_bins)
         encoder = Encoder(known.schema)
         tokens = encoder.encode(table.private).tokens
-        target, unit = encoder.target, table.schema.unit.rows
-        shares = (self.one_way, recipe.with_target if noisy else 0.0)
+        shares, unit = (self.one_way, recipe.with_target if noisy else 0.0), known.schema.unit.rows
         start, ties = measured_start(
-            tokens, encoder, target, known.rows, shares=shares, rows_per_unit=unit, ledger=ledger, secret=secret
+            tokens, encoder, known.rows, shares=shares, rows_per_unit=unit, ledger=ledger, secret=secret
         )
         bins = [codec.values if codec.column.ordered else codec.bins for codec in encoder.codecs]
-        model = self.untrained(encoder.sizes, bins, start, ties)
+        model = self.untrained(encoder.sizes, bins, start, ties).to(pick(self.device))
         held = encoder.sizes if noisy else [int((one >= HELD).sum()) for one in start]
-        order = self.reading_order(held, target)
-        model.to(pick(self.device))
-        rate, memory = (recipe.rate, self.average) if noisy else (self.free_rate, self.free_average)
-        training = Training(model, adam(model.parameters(), noisy=noisy), rate=rate, memory=memory)
-        if not noisy:
-            learn_from_neighbours(model, training.optimizer, bins)
+        order = self.reading_order(held, encoder.target)
         steps = self._steps(recipe if noisy else None, known.units)
-        dpsgd = charge_steps(
-            steps, training.optimizer, table, known.units, ledger=ledger, secret=secret, why="row transformer"
-        )
-        weights = [self.target_weight if place == target else 1.0 for place in range(len(encoder.sizes))]
+        weights = [self.target_weight if place == encoder.target else 1.0 for place in range(len(encoder.sizes))]
         orders = some_shuffled(order, self.shuffled, secret)
         sums = clipped_sums(model, tokens, orders, steps.max_grad_norm, weights=weights)
-        training.run(dpsgd, sums, progress, ledger.spent.epsilon)
-        sampler = RowsSampler(known.schema, self, training.averaged.cpu(), order)
+        training = self._training(model, bins, recipe if noisy else None)
+        trained = training.learn(steps, sums, table, known.units, ledger=ledger, secret=secret, progress=progress)
+        sampler = RowsSampler(known.schema, self, trained, order)
         tried = torch.from_numpy(independent_rows([each.numpy() for each in start], self.seed))
         require_likely(-torch.from_numpy(sampler._scores(tried)), len(start))
         return sampler
+
+    def _refuse(self, schema: Schema, ledger: Ledger, recipe: Recipe) -> None:
+        """Raise what `fit` does before anything is charged."""
+        refuse_hopeless(schema, ledger, self.one_way, self.discovery)
+        require_room(schema, batch=self.batch, free_batch=self.free_batch)
+        if ledger.bounded and schema.target and self.discovery + self.one_way + recipe.with_target >= 1:
+            raise InputError(f"{SHARED}; with_target is {recipe.with_target:g} at this epsilon.")
+
+    def _training(self, model: RowTransformer, bins: Sequence[int], recipe: Recipe | None) -> Training[RowTransformer]:
+        """Return the training by a recipe under a budget; without one bins learn from those around them."""
+        optimizer = adam(model.parameters(), noisy=recipe is not None)
+        if recipe:
+            return Training(model, optimizer, rate=recipe.rate, memory=self.average)
+        learn_from_neighbours(model, optimizer, bins)
+        return Training(model, optimizer, rate=self.free_rate, memory=self.free_average)
 
     def _steps(self, recipe: Recipe | None, units: float) -> DPSGDSettings:
         """Return the steps of a recipe under a budget; without one, of passes over so many units."""

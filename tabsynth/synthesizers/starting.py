@@ -66,7 +66,6 @@ class Ties(nn.Module):
 def measured_start(
     private: NDArray[np.integer[Any]],
     encoder: Encoder,
-    target: int | None,
     rows: float,
     *,
     shares: tuple[float, float],
@@ -79,7 +78,7 @@ def measured_start(
     Charged: every column's one-way marginal for an equal part of the first of the `shares` of the budget, and, for the
     ties, its counts by class of the target for one of the second. `rows` is the public number of rows.
     """
-    sizes, names = encoder.sizes, encoder.names
+    sizes, names, target = encoder.sizes, encoder.names, encoder.target
     ones = one_way(private, sizes, names, share=shares[0], rows_per_unit=rows_per_unit, ledger=ledger, secret=secret)
     if target is None or not 1 < sizes[target] <= MOST_CLASSES or not shares[1] > 0:
         return [_start(one, rows) for one in ones], None

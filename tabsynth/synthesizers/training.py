@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from tabsynth.privacy.checkpoint import Stateful
 from tabsynth.privacy.conformance import SumOf
-from tabsynth.privacy.dpsgd import DPSGD, Batch
+from tabsynth.privacy.dpsgd import DPSGD, Batch, DPSGDSettings
+from tabsynth.privacy.ledger import Ledger
+from tabsynth.privacy.noise import Secret
 from tabsynth.synthesizers.base import Progress
-from tabsynth.synthesizers.steps import RATES, average, require_finite, warm_up_cosine
+from tabsynth.synthesizers.steps import RATES, average, charge_steps, require_finite, warm_up_cosine
+from tabsynth.table import Table
 
 Model = TypeVar("Model", bound=nn.Module)
 TOLD = 20  # steps without noise, which are quick, between two signs of progress
@@ -29,6 +32,24 @@ class Training(Generic[Model]):
     def __init__(self, model: Model, optimizer: torch.optim.Optimizer, *, rate: float, memory: float) -> None:
         self.model, self.averaged = model, copy.deepcopy(model)
         self.optimizer, self.rate, self.memory = optimizer, rate, memory
+
+    def learn(
+        self,
+        steps: DPSGDSettings,
+        sums_of: Callable[[Batch], SumOf],
+        table: Table,
+        units: float,
+        *,
+        ledger: Ledger,
+        secret: Secret,
+        progress: Progress,
+        beside: Callable[[int], Sequence[Tensor]] | None = None,
+    ) -> Model:
+        """Charge the steps, take them, and return the averaged model on the processor; see `charge_steps` and `run`."""
+        why = "row transformer"
+        dpsgd = charge_steps(steps, self.optimizer, table, units, ledger=ledger, secret=secret, why=why)
+        self.run(dpsgd, sums_of, progress, ledger.spent.epsilon, beside=beside)
+        return self.averaged.cpu()
 
     def run(
         self,
