@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -44,22 +45,22 @@ def fit_intake(
     checkpoint: Checkpoint | None = None,
     looked: bool = False,
 ) -> Model:
-    """Fit a synthesizer to a table that was taken in, everything said that has to be said before.
+    """Fit a synthesizer to a table that was taken in; first warn of a large delta, of noise and of columns that look personal.
 
-    With a `checkpoint` of `open_checkpoint` the fit can be killed and taken up again, or is now. `looked` pays for a
-    look at values that nobody declared (`privacy.looking`), for personal data; without a budget that is free.
+    With a `checkpoint` (see `open_checkpoint`) a fit that was killed goes on where it stopped. `looked` pays for a
+    search for personal data in values that nobody declared (`privacy.looking`); without a budget the search is free.
     """
+    active: AbstractContextManager[None]
     warn_of_budget(ledger.budget, intake.table.schema)
     warn_of_personal(intake.table, budgeted=ledger.budget is not None)
     for note in intake.notes:
         ledger.note(note)
     if checkpoint is None:
-        secret = make_secret(ledger.budget, seed)
-        _warn_by_looking(intake.table, ledger, secret, wanted=looked)
-        return fit(synthesizer, intake.table, ledger, secret, progress)
-    checkpoint.begun(ledger.number, ledger.budget)
-    with checkpoint.active():
-        secret = checkpoint.secret(seed if ledger.budget is None else None)
+        active, secret = nullcontext(), make_secret(ledger.budget, seed)
+    else:
+        checkpoint.begun(ledger.number, ledger.budget)
+        active, secret = checkpoint.active(), checkpoint.secret(seed if ledger.budget is None else None)
+    with active:
         _warn_by_looking(intake.table, ledger, secret, wanted=looked)
         return fit(synthesizer, intake.table, ledger, secret, progress)
 
