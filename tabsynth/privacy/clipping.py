@@ -16,6 +16,7 @@ from opacus.grad_sample import GradSampleModuleFastGradientClipping
 from torch import Tensor, nn
 
 from tabsynth.errors import ConformanceError
+from tabsynth.privacy.conformance import length
 
 SLACK = 1e-5  # float32 norms are wrong by about 1e-6 of themselves; clip that much lower and the bound holds
 
@@ -165,19 +166,14 @@ def check_clipped_sum(
     count = 0
     for gradient in gradients:
         count += 1
-        norm = _norm(gradient)
+        norm = length(gradient)
         factor = min(1.0, max_grad_norm / (norm * (1 + SLACK))) if norm > 0 else 1.0
         if math.isfinite(norm):
             for total, part in zip(expected, gradient, strict=True):
                 total.add_(factor * part.double())
-    largest = count * max_grad_norm if math.isfinite(max_grad_norm) else _norm(expected)
-    if not _norm([a - b.double() for a, b in zip(expected, clipped_sum, strict=True)]) <= tolerance * largest:
+    largest = count * max_grad_norm if math.isfinite(max_grad_norm) else length(expected)
+    if not length([a - b.double() for a, b in zip(expected, clipped_sum, strict=True)]) <= tolerance * largest:
         raise ConformanceError("The clipped sum is not the sum of gradients clipped one unit at a time.")
-
-
-def _norm(tensors: Sequence[Tensor]) -> float:
-    """Return the Euclidean norm over all tensors together, in float64."""
-    return math.sqrt(sum(float(each.detach().double().square().sum()) for each in tensors))
 
 
 def chunks(rows: int, chunk: int | None, owner: Tensor | None) -> Iterator[tuple[int, int]]:

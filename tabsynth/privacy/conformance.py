@@ -103,13 +103,13 @@ def require_sums(squares: float, count: int) -> None:
 
     A draw that comes again, at whatever distance, adds up with itself where independent draws cancel.
     """
-    if not chi2.ppf(FALSE_ALARM, count) * 0.99 <= squares <= chi2.isf(FALSE_ALARM, count) * 1.01:
+    if not _of_standard_normals(squares, count):
         raise ConformanceError("The noise was not drawn anew: draws of different steps add up.")
 
 
 def require_scale(squares: float, count: int) -> None:
-    """Raise unless `count` draws with this sum of squares can be standard normal, up to 1% for float32 rounding."""
-    if not chi2.ppf(FALSE_ALARM, count) * 0.99 <= squares <= chi2.isf(FALSE_ALARM, count) * 1.01:
+    """Raise unless `count` draws with this sum of squares can be standard normal."""
+    if not _of_standard_normals(squares, count):
         raise ConformanceError("The noise that was added does not have the scale that was charged.")
 
 
@@ -149,8 +149,13 @@ def require_sum_of_units(
 
 
 def length(tensors: Sequence[Tensor]) -> float:
-    """Return the Euclidean norm of all tensors together."""
+    """Return the Euclidean norm of all tensors together, in float64."""
     return math.sqrt(sum(float(each.detach().cpu().double().square().sum()) for each in tensors))
+
+
+def _of_standard_normals(squares: float, count: int) -> bool:
+    """Whether `count` standard normals can have this sum of squares, up to 1% for float32 rounding."""
+    return bool(chi2.ppf(FALSE_ALARM, count) * 0.99 <= squares <= chi2.isf(FALSE_ALARM, count) * 1.01)
 
 
 def _too_even(values: ArrayLike, trials: int, rate: float) -> float:

@@ -119,6 +119,7 @@ class DPSGD:
         self.settings = settings
         self._why = why
         self.sample_rate = min(1.0, settings.expected_batch_size / public_units)
+        self.expected_batch_size = self.sample_rate * public_units  # public: what noisy sums are divided by
         self.noise_multiplier = ledger.spend_rest(self._event, why=why)
         if secret.fixed_seed:
             ledger.mark_not_private(f"The batches and the noise of {why!r} come from a fixed seed.")
@@ -129,22 +130,16 @@ class DPSGD:
             optimizer,
             noise_multiplier=self.noise_multiplier,
             max_grad_norm=settings.max_grad_norm,
-            expected_batch_size=self.sample_rate * public_units,
+            expected_batch_size=self.expected_batch_size,
             secret=secret,
             why=why,
         )
-        self._expected = self.sample_rate * public_units
         self._parameters: list[torch.nn.Parameter] = self._optimizer.params
         self._versions: list[int] = []
         self._batch: Batch | None = None
         self._sizes: list[int] = []
         self._drawn = np.zeros(self._units.count, np.int64)  # how often, per unit
         self._steps = 0
-
-    @property
-    def expected_batch_size(self) -> float:
-        """The public number that noisy sums are divided by: sample rate times the public number of units."""
-        return self._expected
 
     def batches(self, **kept: Stateful) -> Iterator[Batch]:
         """Yield the Poisson batches, one for each step that was paid for; each must be used in one `step`.
@@ -249,14 +244,17 @@ class DPSGD:
         """Raise when the batch drawn last was not used, or the parameters changed outside a step."""
         if self._batch is not None:
             raise ConformanceError("A batch was drawn and not used in a step of its own.")
-        if self._versions and self._versions != [p._version for p in self._parameters]:
-            raise ConformanceError("The parameters were changed outside a step: nothing was charged for that.")
+        self._require_unmoved()
 
     def _require_own(self, batch: Batch) -> None:
         """Raise unless this is the batch drawn last, unused, and nothing else moved the parameters."""
         if self._batch is None or batch is not self._batch:
             raise ConformanceError("A step must use the batch that was drawn last, and use it once.")
-        if self._versions != [p._version for p in self._parameters]:
+        self._require_unmoved()
+
+    def _require_unmoved(self) -> None:
+        """Raise when the parameters changed since the last step, or since the first batch was drawn."""
+        if self._versions and self._versions != [p._version for p in self._parameters]:
             raise ConformanceError("The parameters were changed outside a step: nothing was charged for that.")
 
     def _require_bounded(self, batch: Batch, clipped_sum: Sequence[Tensor], sum_of: SumOf | None) -> None:
@@ -276,8 +274,9 @@ class DPSGD:
         """Raise unless the step is the noisy sum over the public expected batch, whoever set the optimizer up."""
         divided = torch.cat([p.grad.flatten() for p in self._parameters if p.grad is not None])
         noisy = torch.cat([each.flatten() for each in self._optimizer.noisy])
-        lost = self._expected * torch.finfo(noisy.dtype).tiny  # below it a quotient has few digits, or none
-        if divided.shape != noisy.shape or not torch.allclose(divided * self._expected, noisy, rtol=1e-5, atol=lost):
+        expected = self.expected_batch_size
+        lost = expected * torch.finfo(noisy.dtype).tiny  # below it a quotient has few digits, or none
+        if divided.shape != noisy.shape or not torch.allclose(divided * expected, noisy, rtol=1e-5, atol=lost):
             raise ConformanceError("The noisy sum was not divided by the public expected batch.")
 
 
