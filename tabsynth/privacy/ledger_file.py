@@ -246,8 +246,7 @@ class LedgerFile:
             raise LedgerError(
                 f"{self.path} has the lifetime budget {self.lifetime}; {lifetime} was given. It was set for good."
             )
-        loose = any(fit.charges and not fit.private for fit in self.statement().fits)
-        if lifetime.private and (loose or not accounting.fits(lifetime, self._charges)):
+        if lifetime.private and (self.statement().loose or not accounting.fits(lifetime, self._charges)):
             raise BudgetExceeded(f"What {self.path} holds passes the lifetime budget {lifetime} already.")
         if write:
             self._chain.append("lifetime", lifetime=_pair(lifetime))
