@@ -20,7 +20,7 @@ from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret
 from tabsynth.release import filters
-from tabsynth.release.gate import ORACLE, Mode
+from tabsynth.release.refusing import ORACLE, Mode
 from tabsynth.schema import Schema
 from tabsynth.synthesizers.base import Synthesizer
 from tabsynth.table import Table

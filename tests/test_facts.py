@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tabsynth
-from tabsynth.charging.gate import ChargedGate, charged_policy
+from tabsynth.charging.charged_gate import ChargedGate, charged_policy
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.noise import Secret

@@ -18,7 +18,7 @@ from uuid import uuid4
 from tabsynth.policy import Check, Verdict
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.words import claim_in_words, unit_in_words
-from tabsynth.release.gate import Mode
+from tabsynth.release.refusing import Mode
 from tabsynth.schema import Schema
 
 FORMAT_VERSION = 1

@@ -17,9 +17,9 @@ from tabsynth.privacy.ledger import Ledger
 from tabsynth.release.card import card
 from tabsynth.release.data import to_arrow, write_parquet
 from tabsynth.release.folder import UNWRITTEN, check_folder, inside_folder
-from tabsynth.release.gate import Mode, refusals
 from tabsynth.release.provenance import provenance
 from tabsynth.release.read import CARD, DATA, PROVENANCE, Release, sha256
+from tabsynth.release.refusing import Mode, refusals
 from tabsynth.schema import Schema
 
 WARNING_FILE = "DO-NOT-SHARE.txt"

@@ -15,8 +15,8 @@ from tabsynth.metrics.evidence import Evidence
 from tabsynth.policy import Verdict
 from tabsynth.privacy.ledger import Ledger
 from tabsynth.privacy.words import claim_in_words, unit_in_words
-from tabsynth.release.gate import refusals
 from tabsynth.release.provenance import generator, plain
+from tabsynth.release.refusing import refusals
 from tabsynth.report.associations import associations
 from tabsynth.report.curves import not_measured
 from tabsynth.report.distributions import distribution, furthest

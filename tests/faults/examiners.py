@@ -14,7 +14,7 @@ import pandas as pd
 
 from tabsynth import fitting
 from tabsynth.audit.many_run import audit_mechanism, mechanisms
-from tabsynth.charging.gate import ChargedGate, charged_policy
+from tabsynth.charging.charged_gate import ChargedGate, charged_policy
 from tabsynth.errors import ConformanceError, Refused
 from tabsynth.intake import Intake
 from tabsynth.metrics.estimate import Estimate
