@@ -92,27 +92,38 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
     as_json: AsJson = False,
 ) -> None:
     """Sample synthetic rows from a saved model."""
+    place, many = _place(output, to)
+    asked = Asked(rows, given or [], given_file, share or [], temperature)
+    write = _to_folder if many else _to_file
+    written, accepted = write(asked, model, np.random.default_rng(seed), place)
+    _say_accepted(accepted)
+    where = f"{'the folder ' * many}[bold]{escape(str(place))}[/]"
+    people.print(f"Wrote {written:,} synthetic rows to {where}.")
+    answer(as_json, rows=written, output=str(place), acceptance=accepted)
+
+
+def _to_file(asked: Asked, model: Path, rng: np.random.Generator, place: Path) -> tuple[int, float | None]:
+    """Write the rows to a new file; return how many, and which share of those drawn was good."""
     from tabsynth.files import require_ending
-    from tabsynth.progress import progress_bar
     from tabsynth.synthesizers.model import load
     from tabsynth.table import write_rows
 
-    place, many = _place(output, to)
-    asked = Asked(rows, given or [], given_file, share or [], temperature)
-    rng = np.random.default_rng(seed)
-    if not many:
-        require_ending(place)
-        require_new(place, "name")
-        drawn = asked.sample(fitted := load(model), rng)
-        accepted = drawn.attrs.get("acceptance")
-        with whole_file(place) as part:
-            write_rows(drawn, fitted.schema, part)
-        _say_accepted(accepted)
-        people.print(f"Wrote {len(drawn):,} synthetic rows to [bold]{escape(str(place))}[/].")
-        answer(as_json, rows=len(drawn), output=str(place), acceptance=accepted)
-        return
+    require_ending(place)
+    require_new(place, "name")
+    drawn = asked.sample(fitted := load(model), rng)
+    accepted = drawn.attrs.get("acceptance")
+    with whole_file(place) as part:
+        write_rows(drawn, fitted.schema, part)
+    return len(drawn), accepted
+
+
+def _to_folder(asked: Asked, model: Path, rng: np.random.Generator, place: Path) -> tuple[int | None, float | None]:
+    """Write the rows to a new folder of Parquet files; return how many, and which share of those drawn was good."""
+    from tabsynth.progress import progress_bar
+    from tabsynth.synthesizers.model import load
+
     require_new(place, "folder")
-    if given_file is not None:
+    if asked.given_file is not None:
         raise InputError("--given-file gives its rows one by one: write them to a file, -o rows.csv.")
     fitted = load(model)
     figures: dict[str, float] = {}
@@ -123,9 +134,7 @@ def sample(  # noqa: PLR0917  (a command's options are its arguments)
             report(done, total, found)
 
         asked.write(fitted, rng, place, told)
-    _say_accepted(figures.get("acceptance"))
-    people.print(f"Wrote {rows:,} synthetic rows to the folder [bold]{escape(str(place))}[/].")
-    answer(as_json, rows=rows, output=str(place), acceptance=figures.get("acceptance"))
+    return asked.rows, figures.get("acceptance")
 
 
 def _say_accepted(share: float | None) -> None:

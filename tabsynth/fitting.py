@@ -45,7 +45,7 @@ def fit_intake(
     checkpoint: Checkpoint | None = None,
     looked: bool = False,
 ) -> Model:
-    """Fit a synthesizer to a table that was taken in; first warn of a large delta, of noise and of columns that look personal.
+    """Fit a synthesizer to a table that was taken in; first warn of its budget and of personal columns.
 
     With a `checkpoint` (see `open_checkpoint`) a fit that was killed goes on where it stopped. `looked` pays for a
     search for personal data in values that nobody declared (`privacy.looking`); without a budget the search is free.

@@ -136,9 +136,9 @@ def release_table(
     with quiet(ledger.bounded):
         verdicts = judge(evidence, judging, on_check)
         curves = measure_curves(evidence, gate.checks, drawing, ledger, on_check)
-        named: dict[str, Any] = {"title": path.name, "canary": audited, "curves": curves}
-        report = build_report(verdicts, evidence, ledger=ledger, synthesizer=synthesizer, **named)
-    seeds = {} if seed is None else {"public": seed}
+        report = build_report(
+            verdicts, evidence, ledger=ledger, synthesizer=synthesizer, title=path.name, canary=audited, curves=curves
+        )
     return release(
         drawn,
         model.schema,
@@ -148,7 +148,7 @@ def release_table(
         path,
         inside=report,
         policy=gate.checks,
-        seeds=seeds,
+        seeds=None if seed is None else {"public": seed},
         mode=gate.mode,
     )
 
