@@ -76,7 +76,7 @@ def compare(  # noqa: PLR0917  (a command's options are its arguments)
     if choose is not None:
         _check.positive("--choose", choose)
         if synthetic:
-            raise InputError("--choose is among fits whose cost is known; leave the files out.")
+            raise InputError("--choose picks one of the fits, whose cost is known; leave the files out.")
     contest = None
     if model:
         opened = _openers(train, ledger, lifetime, epsilon, delta, choose)
@@ -172,7 +172,7 @@ def _contest(
         if not dot:
             raise InputError(f"--set takes MODEL.NAME=VALUE here; got {key!r} without a model.")
         if name not in own:
-            raise InputError(f"--set is of {name!r}, which is not compared; --model names {', '.join(own)}.")
+            raise InputError(f"--set names {name!r}, which is not compared; --model names {', '.join(own)}.")
         own[name][setting] = value
     made = {name: make_synthesizer(name, seed, **own[name]) for name in models}
     for synthesizer in made.values():
@@ -199,7 +199,7 @@ def _refuse_without_models(**options: Any) -> None:
     for name, value in options.items():
         if value:
             option = "--set" if name == "settings" else f"--{name}"
-            raise InputError(f"{option} is of fits, and there are none: name synthesizers with --model.")
+            raise InputError(f"{option} is for fits, and there are none: name synthesizers with --model.")
 
 
 def names_of(synthetic: Sequence[Path], models: Sequence[str] = ()) -> list[str]:
@@ -208,7 +208,7 @@ def names_of(synthetic: Sequence[Path], models: Sequence[str] = ()) -> list[str]
     Raises InputError unless there are two tables at least, files and models together, each given once.
     """
     if len(synthetic) + len(models) < 2:
-        raise InputError("A comparison takes two tables at least, files or --model; tabsynth audit judges one.")
+        raise InputError("A comparison takes two tables at least, files or --model. For one table use tabsynth audit.")
     if twice := [name for name in models if models.count(name) > 1]:
         raise InputError(f"--model {twice[0]}: is given more than once.")
     seen: set[Path] = set()

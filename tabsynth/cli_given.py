@@ -55,7 +55,7 @@ class Asked:
                 raise InputError("--rows is needed: how many rows are to be sampled?")
             _check.at_least("--rows", self.rows, 1)
         elif self.given or self.share:
-            raise InputError("--given-file says everything of its rows: it goes with neither --given nor --share.")
+            raise InputError("--given-file says what each row holds: leave out --given and --share.")
 
     def sample(self, fitted: Model, rng: np.random.Generator) -> pd.DataFrame:
         """Return the rows."""
@@ -124,7 +124,7 @@ def _to_folder(asked: Asked, model: Path, rng: np.random.Generator, place: Path)
 
     require_new(place, "folder")
     if asked.given_file is not None:
-        raise InputError("--given-file gives its rows one by one: write them to a file, -o rows.csv.")
+        raise InputError("Rows completed from --given-file go into one file, not a folder: -o rows.csv.")
     fitted = load(model)
     figures: dict[str, float] = {}
     with progress_bar("Sampling") as report:

@@ -114,13 +114,13 @@ def shadows_of(
     """Return the shadow models asked for, None for none; raise InputError when only some of the options are given."""
     if not count:
         if model is not None or settings or epsilon is not None:
-            raise InputError("--model, --set and --epsilon say what shadow models are: give --shadows as well.")
+            raise InputError("--model, --set and --epsilon describe the shadow models: give --shadows as well.")
         return None
     from tabsynth.fitting import make_budget, make_synthesizer
     from tabsynth.policy.shadows import Shadows
 
     if model is None:
-        raise InputError("--shadows fits the synthesizer that made the rows anew: name it with --model.")
+        raise InputError("--shadows fits again the synthesizer that made the rows: name it with --model.")
     return Shadows(make_synthesizer(model, seed, **settings_of(settings)), count, make_budget(epsilon, delta))
 
 
@@ -141,7 +141,7 @@ def ledger_opener(
     place = usual if named is None else named
     if place is None:
         raise InputError(
-            "Only a file, and a table of a database in a file, has a ledger beside it. "
+            "Only a file, or a table of a database file, can have a ledger beside it. "
             "Name a place for this one, always the same for the same people: --ledger PATH."
         )
     budget, total = make_budget(epsilon, delta), make_budget(lifetime, delta)

@@ -70,12 +70,10 @@ class Gate:
         share, shadows = settings.share, settings.shadows
         _check.within("the gate's share", share, 0, 0.9)
         if share > 0 and not budgeted:
-            raise InputError(
-                "A gate is charged to a budget, and there is none: set epsilon, or leave the gate uncharged."
-            )
+            raise InputError("A charged gate needs a budget: set epsilon, or leave the gate uncharged.")
         checks = load_policy(settings.policy, charged=share > 0)
         if shadows and share > 0:
-            raise InputError("A charged gate decides by what was paid for, and shadow models are not: leave one out.")
+            raise InputError("A charged gate may use only what was paid for, and shadow models are not: leave one out.")
         found = cls(checks, Shadows(synthesizer, shadows) if shadows else None, share)
         for name in filters(synthesizer):
             raise InputError(f"The setting {name!r} names {ORACLE}. Remove it.")

@@ -96,7 +96,7 @@ def require_bounded(schema: Schema) -> None:
     if schema.unit.rows > LARGEST_SENSITIVITY:
         raise SchemaError(
             f"rows_per_unit: at most {LARGEST_SENSITIVITY} rows of one {schema.unit.column!r} are accounted for under "
-            f"differential privacy; got {schema.unit.rows}. With a smaller number that many are kept, drawn at random."
+            f"differential privacy; got {schema.unit.rows}. With a smaller number, that many are kept at random."
         )
 
 

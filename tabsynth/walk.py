@@ -180,7 +180,7 @@ def audit_tables(
     path = check_folder(folder)
     require_apart(train, holdout)
     if shadows is not None and budget is not None:
-        raise InputError("How long fits take is not known beforehand: leave out the shadow models or the time budget.")
+        raise InputError("Nobody knows beforehand how long fits take: leave out the shadow models or the time budget.")
     audited = None if canary is None else canaries.read_audit(canary)
     checks = (*load_policy(policy), *(() if shadows is None else shadows.checks()))
     known = audited_schema(train, holdout, schema, target=target, delimiter=delimiter)
@@ -232,9 +232,7 @@ def kept_audit(folder: Path | str, synthesizer: Synthesizer, budgeted: bool, *, 
     a charged gate, because its verdict looked at private rows and was not charged; Refused when it broke the claim.
     """
     if charged:
-        raise InputError(
-            "A charged gate decides by what was paid for, and the verdict of a canary audit was not: leave one out."
-        )
+        raise InputError("A charged gate may use only what was paid for, and a canary audit was not: leave one out.")
     if not budgeted:
         raise InputError(canaries.NO_CLAIM)
     audited = canaries.read_audit(folder)

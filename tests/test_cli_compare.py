@@ -161,8 +161,8 @@ def test_what_is_paid_for_is_kept_when_the_next_fit_does_not_fit(folder, capsys)
         (["--model", "vae", "--model", "independent", "--choose", "1"], "set --epsilon"),
         (["--model", "vae", "fresh.csv", "--choose", "1", "--epsilon", "1"], "leave the files out"),
         (["--model", "vae", "--model", "independent", "--choose", "0", "--epsilon", "1"], "--choose must be"),
-        (["fresh.csv", "copies/copy.csv", "--epsilon", "1"], "--epsilon is of fits"),
-        (["fresh.csv", "copies/copy.csv", "--set", "vae.epochs=1"], "--set is of fits"),
+        (["fresh.csv", "copies/copy.csv", "--epsilon", "1"], "--epsilon is for fits"),
+        (["fresh.csv", "copies/copy.csv", "--set", "vae.epochs=1"], "--set is for fits"),
         (["--model", "vae", "fresh.csv", "--epsilon", "1"], "A schema is needed"),
     ],
 )

@@ -143,5 +143,5 @@ def test_many_rows_go_into_a_folder_that_is_a_table_again(
     assert {path: path.stat().st_mtime_ns for path in Path("out").iterdir()} == before
     Path("some.csv").write_text("age\n5\n")
     assert run(["sample", "model", "--given-file", "some.csv", "--to", "new"]) == 2
-    assert "one by one" in capsys.readouterr().err
+    assert "into one file" in capsys.readouterr().err
     assert not Path("new").exists()

@@ -129,7 +129,7 @@ def test_a_charged_gate_is_paid_before_the_fit_and_says_so(folder: Path) -> None
     ("extra", "rule"),
     [
         (["--epsilon", "3", "--policy", "default"], "'missing_worst' cannot be charged"),
-        ([], "there is none: set epsilon"),
+        ([], "A charged gate needs a budget: set epsilon"),
     ],
 )
 def test_what_cannot_be_charged_is_refused_before_anything_is(

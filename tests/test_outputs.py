@@ -90,6 +90,6 @@ def test_a_model_writes_a_folder(model: Model, tmp_path: Path, monkeypatch: pyte
 
 def test_partial_rows_are_not_written_to_a_folder(model: Model, tmp_path: Path) -> None:
     for rows, given in ((None, None), (2, pd.DataFrame({"city": ["Ulm", "Ulm"]}))):
-        with pytest.raises(InputError, match="written to a folder are so many"):
+        with pytest.raises(InputError, match="how many rows are written to a folder"):
             model.sample(rows, np.random.default_rng(0), given, to=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

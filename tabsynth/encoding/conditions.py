@@ -246,7 +246,7 @@ def _condition(name: str, value: Any, schema: Schema) -> Condition:
     elif isinstance(value, str | int | float) and str(value) in column.code_texts:
         found = Condition(column, frozenset({str(value)}))
     elif column.kind == "text":
-        raise InputError(f"Column {name!r}: free text can be asked for as missing (None), and not as some text.")
+        raise InputError(f"Column {name!r}: a condition on free text can only be that it is missing (None).")
     elif column.numeric:
         found = Condition(column, span=_span(column, value))
     else:
@@ -273,7 +273,7 @@ def _hint(column: Column) -> str:
 def _span(column: Column, value: Any) -> tuple[float, float]:
     """Return a range on the axis, both ends in it."""
     if isinstance(value, list | set | frozenset) or (isinstance(value, tuple) and len(value) != 2):
-        raise InputError(f"Column {column.name!r}: a condition is a value or a pair of two; got {value!r}.")
+        raise InputError(f"Column {column.name!r}: a condition is a value or a pair (low, high); got {value!r}.")
     low, high = value if isinstance(value, tuple) else (value, value)
     least = -np.inf if low is None else _place(column, low)
     most = np.inf if high is None else _place(column, high)
@@ -309,7 +309,7 @@ def _text(column: Column, value: Any) -> str:
     text = str(value).capitalize() if column.kind == "boolean" else str(value)
     if text not in levels:
         shown = ", ".join(levels[:MOST_NAMED]) + (", ..." if len(levels) > MOST_NAMED else "")
-        raise InputError(f"Column {column.name!r}: {value!r} is none of its values: {shown}.")
+        raise InputError(f"Column {column.name!r}: {value!r} is not one of its values: {shown}.")
     return text
 
 

@@ -159,7 +159,7 @@ def partial_rows(
     names = [str(name) for name in frame.columns]
     if unknown := [name for name in names if name not in encoder.names]:
         known = ", ".join(encoder.names)
-        raise InputError(f"A row can be given in columns that are modelled; got {unknown[0]!r}. There are: {known}.")
+        raise InputError(f"Partial rows can have modelled columns only; got {unknown[0]!r}. There are: {known}.")
     if texts := [name for name in names if schema[name].kind == "text"]:
         raise InputError(f"Column {texts[0]!r}: nothing can be drawn given free text; leave the column out.")
     if not len(frame) or not names:

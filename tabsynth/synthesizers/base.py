@@ -94,7 +94,7 @@ class Sampler(ABC):
 
         Raises InputError where the family knows no probabilities.
         """
-        raise InputError(f"{type(self).__name__} knows no probabilities of values; `marginals` and `rows` do.")
+        raise InputError(f"{type(self).__name__} cannot tell how probable a value is; `marginals` and `rows` can.")
 
     def sample(
         self,
@@ -123,10 +123,10 @@ class Sampler(ABC):
             return self.tempered(temperature).sample(rows, rng, given, shares=shares, seen=seen)
         if isinstance(given, pd.DataFrame):
             if shares or (rows is not None and rows != len(given)):
-                raise InputError("A frame of partial rows gives one row for each: no shares, and no other number.")
+                raise InputError("Partial rows give one row for each: leave out shares, and any other number of rows.")
             return self._completed(partial_rows(given, self.schema), rng)
         if rows is None:
-            raise InputError("rows: how many are to be sampled?")
+            raise InputError("rows is needed: how many rows are to be sampled?")
         _check.at_least("rows", rows, 1)
         if shares:
             return in_shares(self._sample, rows, rng, self.schema, given or {}, shares=shares, seen=seen)

@@ -101,7 +101,7 @@ class Bridged:
         if ledger.bounded:
             raise BudgetExceeded(f"{self.name} is not private: no budget covers it. Nothing was run or charged.")
         if coded := [column.name for column in table.schema.modelled if column.codes is not None]:
-            raise SchemaError(f"Column {coded[0]!r}: {self.name} knows no codes beside numbers. Nothing was run.")
+            raise SchemaError(f"Column {coded[0]!r}: {self.name} cannot handle codes among numbers. Nothing was run.")
         kept = exact(
             lambda: bound_contributions(table, secret), ledger=ledger, why=f"every training row, to {self.name}"
         )

@@ -216,7 +216,7 @@ def pretrained(name: str, *, lora: int, seed: int) -> tuple[LanguageModel, Pretr
     model = LanguageModel(*_adapted(name, lora, seed)) if lora else LanguageModel(_weights_of(name))
     after = model.net.get_output_embeddings()  # type: ignore[operator]
     if len(getattr(after, "weight", ())) != model.size or len(speller.pieces) > model.size:
-        raise ModelError(f"The pretrained model {name!r} has not an input and an output for each id of its tokenizer.")
+        raise ModelError(f"The pretrained model {name!r} lacks an input or an output for some id of its tokenizer.")
     return model, speller
 
 

@@ -81,7 +81,7 @@ class Marginals:
         for codes in self.codes:
             _check.at_least("codes", codes, 1)
         if not self.codes or list(self.codes) != sorted(set(self.codes), reverse=True):
-            raise InputError(f"codes must be numbers that fall; got {self.codes!r}.")
+            raise InputError(f"codes must be numbers in falling order; got {self.codes!r}.")
         if sum(getattr(self, name) for name in shares) >= 1:
             raise InputError(f"{', '.join(shares)} must sum to less than 1, for the pairs take the rest.")
 

@@ -97,7 +97,7 @@ class Model:
             drawn = identifiers.filled(self.sampler.sample(rows, rng, given, **asked), rng)
             return handed_out(drawn, self.schema, as_)
         if rows is None or isinstance(given, pd.DataFrame):
-            raise InputError("Rows that are written to a folder are so many, and not given one by one.")
+            raise InputError("Say how many rows are written to a folder; partial rows can be completed in memory only.")
 
         self.sampler.require_room(rows, given)
         seen = Seen(self.schema.constraints)  # unique rows are so in all blocks together
@@ -129,7 +129,7 @@ class Model:
         TableError for a column of another kind. No message quotes a value.
         """
         if not isinstance(self.sampler, HasLikelihood):
-            raise InputError(f"{self.name!r} knows no likelihood of rows; `marginals` and `rows` do.")
+            raise InputError(f"{self.name!r} cannot tell how likely a row is; `marginals` and `rows` can.")
         return scored(self.sampler, frame, self.schema)
 
     def save(self, folder: Path | str) -> None:

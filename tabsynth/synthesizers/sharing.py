@@ -36,7 +36,7 @@ def in_shares(
     """
     name, parts = _one_column(shares, schema)
     if name in given:
-        raise InputError(f"Column {name!r} has shares and a condition; only one of them can be.")
+        raise InputError(f"Column {name!r} has both shares and a condition; leave one of them out.")
     found = [conditions_of({**given, name: value}, schema) for value in parts]
     own = [next(one for one in conditions if one.column.name == name) for conditions in found]
     if len({next(iter(one.values), None) for one in own}) < len(own):

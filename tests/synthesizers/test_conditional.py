@@ -524,7 +524,7 @@ REFUSED_SHARES = {
     "no mapping": ({"city": 0.1}, {}, "values of one column"),
     "a number": ({"age": {3: 0.1}}, {}, "categorical or boolean column"),
     "an unknown column": ({"town": {"a": 0.1}}, {}, "got 'town'"),
-    "an unknown value": ({"city": {"a": 0.1, "z": 0.1}}, {}, "'z' is none of its values"),
+    "an unknown value": ({"city": {"a": 0.1, "z": 0.1}}, {}, "'z' is not one of its values"),
     "no share": ({"city": {"a": "much"}}, {}, "number from 0 to 1"),
     "a negative share": ({"city": {"a": -0.1}}, {}, "number from 0 to 1"),
     "too much": ({"city": {"a": 0.7, "b": 0.4}}, {}, "at most 1; got 1.1"),
@@ -620,5 +620,5 @@ def test_predictions_that_cannot_be():
     ):
         with pytest.raises(InputError, match=message):
             sampler.predict_proba(bad, target)
-    with pytest.raises(InputError, match="IndependentSampler knows no probabilities"):
+    with pytest.raises(InputError, match="IndependentSampler cannot tell how probable a value is"):
         independent_sampler().predict_proba(frame, "ill")

@@ -65,5 +65,5 @@ def test_what_cannot_be_scored_is_said() -> None:
     assert "secret words" not in str(told.value)
     independent = TabularSynthesizer("independent", schema=SCHEMA, seed=0).fit(PEOPLE)
     assert not hasattr(independent, "log_likelihood")
-    with pytest.raises(InputError, match="'independent' knows no likelihood"):
+    with pytest.raises(InputError, match="'independent' cannot tell how likely a row is"):
         independent.model_.log_likelihood(PEOPLE)

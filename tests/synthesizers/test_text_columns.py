@@ -193,7 +193,7 @@ def test_a_model_with_texts_survives_saving_and_prices_them(learned, tmp_path):
 def test_texts_are_asked_for_as_missing_and_not_by_value(learned):
     assert learned.sample(20, np.random.default_rng(0), given={"note": None})["note"].isna().all()
     assert learned.sample(20, np.random.default_rng(0), given={"ill": True})["ill"].all()
-    with pytest.raises(InputError, match="free text can be asked for as missing"):
+    with pytest.raises(InputError, match="a condition on free text can only be"):
         learned.sample(5, np.random.default_rng(0), given={"note": "fine"})
     partial = pd.DataFrame({"note": ["fine"], "ill": [True]})
     with pytest.raises(InputError, match="nothing can be drawn given free text"):

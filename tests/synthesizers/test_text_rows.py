@@ -255,7 +255,7 @@ def test_a_model_that_does_not_know_its_tokenizers_ids_is_refused_before_any_cha
         ends = {"bos_token_id": 0, "eos_token_id": 0}
         GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=8, n_layer=1, n_head=1, **ends)).save_pretrained(tmp_path)
     ledger = Ledger(Budget(1.0, 1e-5))
-    with pytest.raises(ModelError, match="has not an input and an output for each id"):
+    with pytest.raises(ModelError, match="lacks an input or an output for some id"):
         Text(**QUICK, pretrained=str(tmp_path)).fit(awkward_table("every kind"), ledger, Secret())
     assert not ledger.charges
 
