@@ -31,13 +31,13 @@ Judge = Callable[[Evidence, np.random.Generator, Callable[[str], None] | None], 
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """What a caller wants a release to be held against.
+    """What a release must pass, as the caller asks for it.
 
-    `policy` is a file or the name of an installed policy; None: the default one of the gate's kind. `share` of the
-    budget (of mu squared) pays for the gate's decision, before the fit takes the rest; at 0 the decision is one bit
-    that is not paid for. `shadows` fits the synthesizer so many times more, each with the whole budget and without a
-    charge, and adds the attacks that know what one row does to the policy. `canary` is the folder of a canary audit of
-    the same synthesizer, of this budget or a larger one. `holdout` is the share of the rows that no fit sees.
+    `policy` is a file or the name of an installed policy; None is the default one. `share` is the share of the budget
+    (of mu squared) that pays for the gate's decision, before the fit takes the rest; at 0 the decision is one bit that
+    is not paid for. `shadows` is how many more times to fit the synthesizer, each time with the whole budget and
+    without a charge, for attacks that know what one row changes. `canary` is the folder of a canary audit of the same
+    synthesizer, at this budget or a larger one. `holdout` is the share of rows that no fit sees.
     """
 
     policy: Path | str | None = None
@@ -52,7 +52,7 @@ USUAL = GateSettings()
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What a release is held against: a policy, shadow models or none, and the share of the budget that pays for it.
+    """What a release must pass: a policy, perhaps with shadow models, and the share of the budget that pays for it.
 
     Without a `share` the gate's decision is one bit that is not paid for.
     """

@@ -66,11 +66,11 @@ def fit_table(
     seed: int | None = None,
     progress: Progress = silent,
 ) -> Model:
-    """Read a table and fit a synthesizer to all of it; the ledger is opened once the table has been looked at.
+    """Read a table and fit a synthesizer to all of it; the ledger is opened once the table has been read.
 
-    See `intake.take_in` for what each argument allows. With a `checkpoint` folder the fit is taken up there when it was
-    killed; `open_ledger` is then told the number of the fit. `checkpoint.discard` the folder once the model is saved.
-    `looked` pays for a look for personal data, see `fitting.fit_intake`.
+    See `intake.take_in` for what each argument allows. A fit that was killed goes on from its `checkpoint` folder, and
+    `open_ledger` is then told the number of that fit; `checkpoint.discard` the folder once the model is saved. `looked`
+    pays for a search for personal data, see `fitting.fit_intake`.
     """
     intake = take_in(source, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
     synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
@@ -99,17 +99,17 @@ def release_table(
 ) -> Release:
     """Walk from a private table to a release folder.
 
-    Everything that can be wrong is looked at first: the folder, the policy, the schema, the table. Only then is the
-    ledger opened and charged. `rows` are sampled, by default as many as the training part is known to have. `asked`
-    says what the release is held against and who pays for that; a canary audit becomes a section of the inside report.
-    `looked` pays for a look for personal data, see `fitting.fit_intake`.
+    The folder, the policy, the schema and the table are checked before the ledger is opened and charged. `rows` is how
+    many rows to sample, by default as many as the training part is known to have. `asked` says what the release must
+    pass and whether the budget pays for that; a canary audit becomes a section of the inside report. `looked` pays for
+    a search for personal data, see `fitting.fit_intake`.
 
     Under a budget the split, like the noise, is never seeded: with a split that anybody can repeat, taking one row away
-    would move all rows after it. Each unit is cut to its `rows_per_unit` rows first, so that the rows that the gate
-    takes for training rows are those that were trained on.
+    would move all rows after it. Each unit is cut to its `rows_per_unit` rows before the split, so that what the gate
+    takes for training rows is what the synthesizer was trained on.
 
-    Raises Refused when the gate says no; then only the inside report was written. When the canary audit found more
-    than is claimed, nothing was charged either.
+    Raises Refused when the gate refuses the release; then only the inside report was written. When the canary audit
+    had found more than is claimed, nothing was charged either.
     """
     path = check_release_folder(folder)
     gate = Gate.of(asked, synthesizer, budgeted=budgeted)
@@ -171,11 +171,11 @@ def audit_tables(
 ) -> Audit:
     """Judge a synthetic table of any origin and write the inside report into a new folder.
 
-    Without a schema the training table's own kinds and values serve; synthetic values outside of them are evidence, not
-    errors. Without a holdout no privacy metric can be measured, and checks that ask for one fail. `canary` is the
-    folder of a canary audit: the rows do not pass when it found more than is claimed. `shadows` fits the synthesizer
-    anew, without a charge, and adds attacks that know what one row does. A `budget` is seconds: the checks that fit are
-    made (`policy.evaluate`), then the curves that fit what is left of it.
+    Without a schema the kinds and values of the training table are used; synthetic values outside of them count as
+    evidence, not as errors. Without a holdout no privacy metric can be measured, and their checks fail. `canary` is
+    the folder of a canary audit: the rows do not pass when it found more than is claimed. `shadows` fits the
+    synthesizer again, without a charge, for attacks that know what one row changes. `budget` is in seconds: as many
+    checks are made as fit in it (`policy.evaluate`), then as many curves as fit in what is left.
     """
     path = check_folder(folder)
     require_apart(train, holdout)
@@ -212,7 +212,7 @@ def _left_out(verdicts: Sequence[Verdict], curves: Mapping[str, Any], budget: fl
 def require_apart(train: Source, holdout: Source | None) -> None:
     """Raise InputError when the holdout is the training table itself, before either is read row by row.
 
-    Rows that the two share otherwise are found by every check of privacy, none of which then measures anything.
+    If the two share only some rows, every privacy check finds that out and measures nothing.
     """
     if holdout is None:
         return
@@ -226,10 +226,10 @@ def _same_bytes(one: Path, other: Path) -> bool:
 
 
 def kept_audit(folder: Path | str, synthesizer: Synthesizer, budgeted: bool, *, charged: bool) -> dict[str, Any]:
-    """Return a canary audit of this synthesizer that kept its claim.
+    """Return the canary audit in the folder: of this synthesizer, and with a claim that held.
 
-    Raises InputError when there is none in the folder, when it was of another synthesizer, without a budget, and beside
-    a charged gate, because its verdict looked at private rows and was not charged; Refused when it broke the claim.
+    Raises InputError when the folder holds none, or one of another synthesizer; without a budget; and beside a charged
+    gate, because the audit read private rows without a charge. Raises Refused when the claim did not hold.
     """
     if charged:
         raise InputError("A charged gate may use only what was paid for, and a canary audit was not: leave one out.")

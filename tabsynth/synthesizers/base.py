@@ -1,7 +1,7 @@
-"""What a synthesizer and a sampler are: settings that fit, and a fitted thing that samples.
+"""What a synthesizer and a sampler are: settings with a `fit`, and the fitted model that samples.
 
 A synthesizer is a frozen dataclass of settings; every field is public. Its `fit` returns a sampler, which holds nothing
-that was not declared or paid for, never sees the table again, and can be written down as plain values and arrays.
+that was not declared or paid for, never sees the table again, and can be saved as plain values and arrays.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Sampler(ABC):
     def draw(self, rows: int, rng: np.random.Generator) -> pd.DataFrame:
         """Return `rows` canonical rows in schema order, every value in its declared domain.
 
-        Constraints need not be kept: `sample` sees to them.
+        Rows may break constraints: `sample` takes care of those.
         """
 
     @abstractmethod
@@ -68,31 +68,31 @@ class Sampler(ABC):
         """Return the sampler that `state` described."""
 
     def draw_given(self, rows: int, rng: np.random.Generator, allowed: Mapping[str, Allowed]) -> pd.DataFrame:
-        """Return rows of the model that meet the conditions as far as this family can see to it; here, not at all.
+        """Return rows of the model that meet the conditions as far as this family can manage; by default not at all.
 
-        `allowed` says for each column with a condition what it leaves of the column's tokens. Rows that do not meet it
-        are thrown away by `sample`. A family that draws from its distribution given the conditions need not lose any.
+        For each column with a condition, `allowed` says which of its tokens the condition leaves. `sample` throws away
+        rows that do not meet it, and a family that can draw from its distribution given the conditions loses none.
         """
         return self.draw(rows, rng)
 
     def draw_partial(self, partial: Partial, rng: np.random.Generator) -> pd.DataFrame:
-        """Return one row of the model for each partial row, with its known cells' tokens; here, by drawing many.
+        """Return one row for each partial row, with the tokens of its known cells; by default found by drawing many.
 
-        Raises ModelError when known cells are not met after a bounded number of rows.
+        Raises ModelError when a bounded number of rows holds none with the known cells.
         """
         return matched(self.draw, Encoder(self.schema), partial, rng)
 
     def tempered(self, temperature: float) -> Sampler:
-        """Return a sampler that is bolder (above 1) or surer (below 1) than the model; raise InputError where none can.
+        """Return a sampler whose rows are more varied (above 1) or more typical (below 1) than the model's own.
 
-        Its rows depart from the model's distribution.
+        Raises InputError for a family that cannot do this.
         """
         raise InputError("temperature: only `rows` can be sampled at another temperature than the model's.")
 
     def predict(self, partial: Partial, target: int) -> NDArray[np.float64]:
-        """Return the probability of each value of a column given the other cells, (rows, values), where that is known.
+        """Return the probability of each value of a column given the other cells, shape (rows, values).
 
-        Raises InputError where the family knows no probabilities.
+        Raises InputError for a family that cannot compute it.
         """
         raise InputError(f"{type(self).__name__} cannot tell how probable a value is; `marginals` and `rows` can.")
 
@@ -108,16 +108,16 @@ class Sampler(ABC):
     ) -> pd.DataFrame:
         """Return `rows` synthetic rows that keep the schema's constraints; the same `rng` state gives the same rows.
 
-        `given` are conditions on columns, such as `{"income": ">50K", "age": (30, 40)}`; see `conditions_of`. Rows
-        then follow the model's distribution given the conditions. Or a frame of partial rows: one row comes out for
-        each, with its cells, and the rest given them; missing cells are free. `shares`, such as `{"ill": {True: 0.3}}`,
-        say which part of the rows has a value of one column; the others keep the model's other values in its
-        proportions. With another `temperature` than 1 rows of `rows` depart from its distribution. Where rows had to be
-        drawn again, `attrs` of the frame has the share that was good as "acceptance". Rows in `seen` have been taken
-        before: where rows must be unique, none is like them.
+        `given` holds conditions on columns, such as `{"income": ">50K", "age": (30, 40)}`, see `conditions_of`; rows
+        then follow the model's distribution given the conditions. Or it is a frame of partial rows: each is completed
+        to one row, its missing cells drawn given its other cells. `shares`, such as `{"ill": {True: 0.3}}`, fix the
+        share of rows that have a value of one column; its other values keep the model's proportions. A `temperature`
+        other than 1 (`rows` only) makes rows more varied or more typical than the model. Where rows had to be drawn
+        again, `attrs["acceptance"]` of the frame is the share of drawn rows that were good. `seen` holds unique rows
+        that were handed out before and must not come again.
 
-        Raises InputError unless `rows` is a whole number of at least 1 and what is asked for can be met; ModelError
-        when hardly any row that the model draws keeps the constraints or meets the conditions.
+        Raises InputError unless `rows` is a whole number of at least 1 and what is asked for is possible; ModelError
+        when hardly any row that the model draws keeps the constraints and meets the conditions.
         """
         if temperature != 1:
             return self.tempered(temperature).sample(rows, rng, given, shares=shares, seen=seen)
@@ -133,7 +133,7 @@ class Sampler(ABC):
         return self._sample(rows, conditions_of(given, self.schema), rng, seen)
 
     def require_room(self, rows: int, given: Mapping[str, Any] | None = None) -> None:
-        """Raise InputError when so many rows cannot all be different where the schema says that they are."""
+        """Raise InputError when the schema wants unique rows and there cannot be so many."""
         Rules(self.schema, self.schema.constraints, conditions_of(given, self.schema)).refuse_small(rows)
 
     def impute(
@@ -141,12 +141,12 @@ class Sampler(ABC):
     ) -> pd.DataFrame:
         """Return a table with its missing cells drawn from the model given the rest of their row, none left missing.
 
-        With `columns` only those of these columns are; what is missing elsewhere says nothing and stays missing. All
-        other cells, and columns that are not modelled, stay as they are, in their dtypes. This is a use of the model on
-        whoever's rows these are: it charges nothing, learns nothing, and the result is as private as they are.
+        With `columns` only these are filled in; cells that are missing in other columns stay missing and are not
+        conditioned on. All other cells, and columns that are not modelled, stay as they are, in their dtypes. The model
+        is only applied to the rows: nothing is charged or learned, and the result is as private as the rows are.
 
-        Raises InputError for a column that the schema or the frame does not know, for cells that break a constraint or
-        have probability 0; ModelError when a row is hardly ever completed well. No message quotes a value.
+        Raises InputError for a column that the schema or the frame does not have, and for cells that break a constraint
+        or have probability 0; ModelError when a row cannot be completed in many tries. No message quotes a value.
         """
         if unknown := [str(name) for name in frame.columns if str(name) not in self.schema.names]:
             raise InputError(f"The schema does not know column {unknown[0]!r}; it has {', '.join(self.schema.names)}.")
@@ -162,12 +162,12 @@ class Sampler(ABC):
     def predict_proba(self, frame: pd.DataFrame, target: str) -> pd.DataFrame:
         """Return the probability of each value of `target` given all other cells of a row, exact under the model.
 
-        The target is a categorical or boolean column, or one of at most ten integers. One column for each value, named
-        as text, in order; the frame's index. Cells that are missing count as missing, where their column may be; a
-        column `target` in the frame is not read. Values that a constraint rules out have probability 0. It charges
-        nothing, and is as private as the rows.
+        The target is a categorical or boolean column, or one of at most ten integers. The result has one column for
+        each value, named as text, in order, and the frame's index. A missing cell counts as the value "missing", where
+        its column may have one; a column `target` in the frame is not read. Values that a constraint rules out have
+        probability 0. Nothing is charged, and the result is as private as the rows.
 
-        Raises InputError for a target of amounts, a column that is absent, and a cell that cannot be.
+        Raises InputError for any other target, for a column that is absent, and for a cell that is impossible.
         """
         return predicted(self.predict, frame, self.schema, target)
 
