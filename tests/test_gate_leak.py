@@ -69,7 +69,7 @@ def test_every_attempt_is_a_line_of_the_ledger_and_a_number_in_the_provenance(fo
     assert run([*with_ledger, "--policy", "never.yaml", "-o", "one"]) == 3
     assert run([*with_ledger, "--policy", "never.yaml", "-o", "two"]) == 3
     assert run([*with_ledger, "--policy", "easy.yaml", "-o", "three"]) == 0
-    fits = ledger_file.show(folder / "l.jsonl")
+    fits = ledger_file.verify(folder / "l.jsonl").fits
     assert [fit.decisions for fit in fits] == [("refused",), ("refused",), ("released",)]
     gate = account(folder / "three")["gate"]
     assert gate["attempts"] == 3

@@ -142,7 +142,6 @@ def judge_one_run(
     runs: int = 1,
     normal: Sequence[str] = (),
     confidence: float = 0.95,
-    notes: tuple[str, ...] = (),
 ) -> AuditResult:
     """Hold the scores of canaries, each in by a coin of its own, against the claim.
 
@@ -160,7 +159,7 @@ def judge_one_run(
             bounds.append(Bound(name, method, assumes, alone, jointly, against))
     attacks = tuple(attack_of(name, *scored) for name, scored in scores.items())
     canaries = max((len(coin) for _, coin in scores.values()), default=0)
-    return AuditResult(subject, claim, tuple(bounds), attacks, canaries, runs, confidence, (RELEASE_WARNING, *notes))
+    return AuditResult(subject, claim, tuple(bounds), attacks, canaries, runs, confidence, (RELEASE_WARNING,))
 
 
 def judge_many_runs(

@@ -262,11 +262,6 @@ def verify(path: Path | str, wait: float = WAIT) -> Statement:
         return file.statement()
 
 
-def show(path: Path | str, wait: float = WAIT) -> tuple[Fit, ...]:
-    """Return the fits of a verified ledger, each with its charges."""
-    return verify(path, wait).fits
-
-
 def _fit(number: int, own: list[dict[str, Any]]) -> Fit:
     """Put together the lines of one fit, of which the first says that it starts."""
     charges = [line for line in own if line["kind"] == "charge"]

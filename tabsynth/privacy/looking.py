@@ -28,8 +28,8 @@ def looked_at(schema: Schema) -> tuple[str, ...]:
     return tuple(column.name for column in texts if "sensitive" not in column.roles)
 
 
-def look(table: Table, ledger: Ledger, secret: Secret, *, share: float = SHARE) -> tuple[Finding, ...]:
-    """Return the columns whose values look personal by their form, for `share` of the ledger's budget.
+def look(table: Table, ledger: Ledger, secret: Secret) -> tuple[Finding, ...]:
+    """Return the columns whose values look personal by their form, for SHARE of the ledger's budget.
 
     Each unit has at most `rows_per_unit` rows. A column whose counts are lost in the noise is not named.
 
@@ -40,7 +40,7 @@ def look(table: Table, ledger: Ledger, secret: Secret, *, share: float = SHARE) 
     """
     assert_bounded(table)
     names, k = looked_at(table.schema), table.schema.unit.rows
-    sigma = ledger.sigma(share / max(len(names), 1))
+    sigma = ledger.sigma(SHARE / max(len(names), 1))
     found = []
     for name in names:
         why = f"personal values of {name!r}"

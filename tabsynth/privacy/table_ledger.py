@@ -64,13 +64,13 @@ def remarks(path: Path | str, budget: Budget | None) -> tuple[str, ...]:
     return tuple(said)
 
 
-def record_use(path: Path | str, data: Path | bytes, command: str, text: str, wait: float = WAIT) -> None:
+def record_use(path: Path | str, data: Path | bytes, command: str, text: str) -> None:
     """Write down that `command` looks at the rows, before it does; the ledger must be there and be kept for `data`.
 
     `text` says why nothing is charged. Both are public words, and nothing that was computed from rows.
 
     Raises LedgerError as `LedgerFile.open` does, and when no ledger was begun.
     """
-    file = LedgerFile.open(path, data, None, wait, create=False)
+    file = LedgerFile.open(path, data, None, create=False)
     with file.hold():
         file.use(command, text)

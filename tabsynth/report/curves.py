@@ -39,11 +39,11 @@ CURVES = {
 }  # what each part is called while it is made, and in a report
 
 
-def not_measured(why: str = NOT_DRAWN) -> dict[str, Any]:
+def not_measured() -> dict[str, Any]:
     """Return the curves of a report that has none, and why."""
     return {
-        "attacks": {"why_not": why, "groups": []},
-        "mixing": {"why_not": why, "score": "", "rare_score": "", "points": []},
+        "attacks": {"why_not": NOT_DRAWN, "groups": []},
+        "mixing": {"why_not": NOT_DRAWN, "score": "", "rare_score": "", "points": []},
     }
 
 

@@ -39,6 +39,7 @@ LEAST_CODES = 2
 ANGLES = np.linspace(-math.pi / 2, math.pi / 2, 257)[1:-1]  # arcsines of the correlations that moments are known at
 LARGEST = 0.999  # correlation in absolute value
 LEAST_EIGENVALUE = 1e-6  # of the correlation matrix, so that it has a Cholesky factor
+PROJECTIONS = 200  # at most, on the way to the nearest correlation matrix
 BLOCK = 1 << 16  # rows drawn at once
 
 Vector = NDArray[np.float64]
@@ -296,7 +297,7 @@ def _moments(left: Vector, right: Vector) -> Vector:
     return np.asarray(sums - sums[len(ANGLES) // 2])
 
 
-def nearest_correlation(matrix: Vector, rounds: int = 200) -> Vector:
+def nearest_correlation(matrix: Vector) -> Vector:
     """Return the nearest matrix with a unit diagonal and no negative eigenvalue (Higham 2002, alternating projections).
 
     Its smallest eigenvalue is kept a little above 0, so that it has a Cholesky factor.
@@ -305,7 +306,7 @@ def nearest_correlation(matrix: Vector, rounds: int = 200) -> Vector:
     [[1.0, 0.3], [0.3, 1.0]]
     """
     found, correction = matrix.copy(), np.zeros_like(matrix)
-    for _ in range(rounds):
+    for _ in range(PROJECTIONS):
         shifted = found - correction
         semidefinite = _without_negative(shifted, 0.0)
         correction = semidefinite - shifted

@@ -34,7 +34,7 @@ def test_attempts_of_all_fits_are_counted_before_the_gate_looks(tmp_path):
     second.decided("refused")
     assert second.attempt() == 3, "the same fit may be held against a gate again, and that counts"
     second.decided("released")
-    fits = ledger_file.show(path)
+    fits = ledger_file.verify(path).fits
     assert [fit.attempts for fit in fits] == [1, 2]
     assert [fit.decisions for fit in fits] == [("refused",), ("refused", "released")]
     lines = path.read_text().splitlines(keepends=True)

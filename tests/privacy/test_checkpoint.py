@@ -16,7 +16,7 @@ from tabsynth.errors import InputError, LedgerError
 from tabsynth.privacy.budget import Budget
 from tabsynth.privacy.checkpoint import Checkpoint, Randomness, discard, keep, taken_up
 from tabsynth.privacy.ledger import Ledger
-from tabsynth.privacy.ledger_file import show
+from tabsynth.privacy.ledger_file import verify
 from tabsynth.privacy.noise import Secret
 from tabsynth.schema_file import write_schema
 from tabsynth.synthesizers.base import Synthesizer
@@ -96,7 +96,7 @@ def test_a_killed_fit_goes_on_to_the_same_model_and_is_charged_once(synthesizer,
     folder, ledger = tmp_path / "checkpoint", tmp_path / "ledger"
     with pytest.raises(Killed):
         fit_with(folder, synthesizer, ledger, kill_at=1)
-    charged = show(ledger)[0].charges
+    charged = verify(ledger).fits[0].charges
     twin = copied(folder, ledger, tmp_path / "twin")
     whole = fit_with(folder, synthesizer, ledger)
     with pytest.raises(Killed):
@@ -104,7 +104,7 @@ def test_a_killed_fit_goes_on_to_the_same_model_and_is_charged_once(synthesizer,
     again = fit_with(twin[0], synthesizer, twin[1])
     assert same(whole, again)
     for path in (ledger, twin[1]):
-        (only,) = show(path)
+        (only,) = verify(path).fits
         assert only.charges == charged
         assert only.closed
     other = fit_with(tmp_path / "other", synthesizer, tmp_path / "second")
@@ -218,16 +218,16 @@ def test_a_command_that_was_killed_is_started_again(tmp_path):
     command = [sys.executable, "-m", "tabsynth.cli", "fit", table, *files, *settings, "--epsilon", "3"]
     first = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
-    while not (tmp_path / "visits.csv.ledger").exists() or not show(tmp_path / "visits.csv.ledger")[0].closed:
+    while not (tmp_path / "visits.csv.ledger").exists() or not verify(tmp_path / "visits.csv.ledger").fits[0].closed:
         assert first.poll() is None, "the fit was over before it could be killed"
         assert time.monotonic() < until
         time.sleep(0.05)
     first.kill()
     first.wait()
-    (killed,) = show(tmp_path / "visits.csv.ledger")
+    (killed,) = verify(tmp_path / "visits.csv.ledger").fits
     assert (tmp_path / "kept").exists()
     assert not (tmp_path / "model").exists()
     subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert show(tmp_path / "visits.csv.ledger") == (killed,)
+    assert verify(tmp_path / "visits.csv.ledger").fits == (killed,)
     assert (tmp_path / "model" / "model.json").exists()
     assert not (tmp_path / "kept").exists()

@@ -46,7 +46,7 @@ def test_charges_are_read_back_as_they_were_made(path):
     ledger.spend_rest(dp.GaussianDpEvent, why="the rest")
     opened(path, Budget(0.5, 1e-7)).charge(dp.LaplaceDpEvent(20.0), why="later")
     opened(path).close()
-    first, second, third = ledger_file.show(path)
+    first, second, third = ledger_file.verify(path).fits
     assert (third.number, third.charges, third.closed) == (3, (), True)
     assert first.charges == ledger.charges
     assert (first.budget, first.notes, first.closed, first.private) == (ONE, ("bins were declared",), True, True)
@@ -108,7 +108,7 @@ def test_without_a_lifetime_budget_all_is_recorded(path):
     ledger.charge(dp.GaussianDpEvent(0.1), why="counts")
     marked = opened(path)
     marked.mark_not_private("a fixed seed")
-    free, fixed = ledger_file.show(path)
+    free, fixed = ledger_file.verify(path).fits
     assert free.charges == ledger.charges
     assert fixed.not_private == ("a fixed seed",)
     assert not free.private
@@ -273,11 +273,11 @@ def test_every_state_that_a_crash_can_leave_is_mended(path):
     for size in (*range(len(before), len(after), 9), len(after) - 1, len(after)):
         path.write_bytes(after[:size])
         head_file.write_bytes(head)
-        charges = [charge.why for fit in ledger_file.show(path) for charge in fit.charges]
+        charges = [charge.why for fit in ledger_file.verify(path).fits for charge in fit.charges]
         assert charges == (["count 0", "last"] if size == len(after) else ["count 0"])
         again = opened(path)
         again.charge(dp.GaussianDpEvent(40.0), why="next")
-        assert ledger_file.show(path)[-1].charges == again.charges
+        assert ledger_file.verify(path).fits[-1].charges == again.charges
 
 
 def test_every_state_that_a_crash_in_creation_can_leave_is_mended(path):
@@ -289,7 +289,7 @@ def test_every_state_that_a_crash_in_creation_can_leave_is_mended(path):
         path.write_bytes(header[:size])
         head.unlink()
         opened(path)
-        assert len(ledger_file.show(path)) == 1
+        assert len(ledger_file.verify(path).fits) == 1
     path.write_bytes(b"")
     head.unlink()
     key.unlink()
@@ -319,7 +319,7 @@ def test_a_full_disk_spends_nothing(path, monkeypatch, failing):
     assert ledger.charges == ()
     assert path.read_bytes() == before
     ledger.charge(dp.GaussianDpEvent(30.0), why="counts")
-    assert len(ledger_file.show(path)[0].charges) == 1
+    assert len(ledger_file.verify(path).fits[0].charges) == 1
 
 
 KILLER = """
@@ -351,7 +351,7 @@ for kill in range(kills):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     acknowledged = os.fdopen(reading).read().splitlines()
-    charges = [charge.why for fit in (ledger_file.show(path) if path.exists() and path.stat().st_size else ())
+    charges = [charge.why for fit in (ledger_file.verify(path).fits if path.exists() and path.stat().st_size else ())
                for charge in fit.charges]
     Ledger.open(path, data=b"data")
     new = charges[kept:]

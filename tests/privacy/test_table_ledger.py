@@ -131,7 +131,7 @@ def test_a_creation_that_was_interrupted_is_no_obstacle(table, tmp_path):
     assert table_ledger.check(place, data=table, budget=ONE)
     assert len(place.read_bytes()) == 0
     Ledger.open(place, data=table, budget=ONE)
-    assert len(ledger_file.show(place)) == 1
+    assert len(ledger_file.verify(place).fits) == 1
 
 
 def test_a_lifetime_budget_is_set_later_and_then_for_good(table, path):
