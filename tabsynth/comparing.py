@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +59,14 @@ def compare_tables(
 ) -> Comparison:
     """Judge every table by the same policy, on the same real rows and with the same randomness.
 
-    `synthetic` are files by name; the synthesizers of a `contest` are fitted first, once everything has been read.
-    A synthetic table is judged whatever its values are, as `audit_tables` judges one. `on_check` is told the table and
-    the check that starts. Raises TableError when a table lacks a column and when the real rows break the schema, before
-    any is judged and anything is charged.
+    `synthetic` are files by name; the synthesizers of a `contest` are fitted first, once everything has been read. As
+    in `audit_tables`, synthetic values outside of the schema are evidence, not errors. `on_check` is called with the
+    table and the check that starts. Raises TableError, before anything is judged or charged, when a table lacks a
+    column or the real rows break the schema.
     """
     checks = load_policy(policy)
     require_apart(train, holdout)
-    budgeted, discover = (False, False) if contest is None else (contest.budgeted, contest.discover)
-    if contest is None:
-        known = audited_schema(train, holdout, schema, target=target, delimiter=delimiter)
-        intake = Intake(read(train, known, delimiter=delimiter, check_domain=schema is not None), ())
-    else:
-        intake = take_in(train, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
+    intake = _taken_in(train, holdout, contest, schema, target=target, delimiter=delimiter)
     known, real = intake.table.schema, intake.table.private
     held = None if holdout is None else read(holdout, known, delimiter=delimiter, check_domain=False).private
     foreign = {name: read_foreign(path, known, delimiter=delimiter) for name, path in synthetic.items()}
@@ -85,7 +81,7 @@ def compare_tables(
         rows |= drawn
     drafted, judged = contest is None and schema is None, []
     for name, own in rows.items():
-        told = None if on_check is None else _of(name, on_check)
+        told = None if on_check is None else partial(on_check, name)
         ledger = ledgers.get(name)
         evidence = Evidence(known, real, held, own, drafted=drafted, unread=unread.get(name, {}))
         verdicts = evaluate(evidence, checks, np.random.default_rng(shared), told, ledger)
@@ -93,6 +89,23 @@ def compare_tables(
     settings = {"policy": "default" if policy is None else str(policy), "schema": known.fingerprint()}
     held_rows = None if held is None else len(held)
     return compare(judged, train=len(real), holdout=held_rows, title=title, settings=settings, choice=chosen)
+
+
+def _taken_in(
+    train: Source,
+    holdout: Source | None,
+    contest: Contest | None,
+    schema: Path | None,
+    *,
+    target: str | None,
+    delimiter: str | None,
+) -> Intake:
+    """Read the training table: as a fit would where there are fits, else as an audit does."""
+    if contest is not None:
+        budgeted, discover = contest.budgeted, contest.discover
+        return take_in(train, schema, budgeted=budgeted, discover=discover, target=target, delimiter=delimiter)
+    known = audited_schema(train, holdout, schema, target=target, delimiter=delimiter)
+    return Intake(read(train, known, delimiter=delimiter, check_domain=schema is not None), ())
 
 
 def _fitted(contest: Contest, intake: Intake, seed: int | None) -> tuple[dict[str, pd.DataFrame], dict[str, Ledger]]:
@@ -140,7 +153,3 @@ def _chosen(contest: Contest, intake: Intake, rows: Mapping[str, pd.DataFrame]) 
 def _spent(ledger: Ledger) -> dict[str, Any]:
     spent = ledger.spent.to_dict() if ledger.private else {"epsilon": None, "delta": None}
     return {"private": ledger.private, **spent}
-
-
-def _of(name: str, on_check: Callable[[str, str], None]) -> Callable[[str], None]:
-    return lambda check: on_check(name, check)
