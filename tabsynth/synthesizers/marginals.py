@@ -194,15 +194,11 @@ class Marginals:
 
     def bins_of(self, schema: Schema, ledger: Ledger) -> int:
         """Return into how many bins to cut a number, so that most of them stand out of their noise."""
-        noise = ledger.sigma(self.one_way / len(schema.modelled)) * schema.unit.rows
-        clear = math.inf if schema.rows is None or noise == 0 else schema.rows / (BIN_CLEAR * noise)
-        return int(min(max(clear, LEAST_BINS), self.bins))
+        return int(min(max(_clear_cells(schema, ledger, self.one_way, BIN_CLEAR), LEAST_BINS), self.bins))
 
     def _codes(self, schema: Schema, ledger: Ledger) -> tuple[int, ...]:
         """Return the codes at every level, fewer where counts beside the target would be lost in their noise."""
-        noise = ledger.sigma(self.target / len(schema.modelled)) * schema.unit.rows
-        clear = math.inf if schema.rows is None or noise == 0 else schema.rows / (CODE_CLEAR * noise)
-        ratio = min(1.0, clear / max(self.codes))
+        ratio = min(1.0, _clear_cells(schema, ledger, self.target, CODE_CLEAR) / max(self.codes))
         return tuple(max(LEAST_CODES, round(codes * ratio)) for codes in self.codes)
 
     def _learn(
@@ -245,3 +241,13 @@ class Marginals:
         """Return what one choice may cost: together they are worth `selection` of the budget."""
         sigma = study.ledger.sigma(self.selection / (links + self.pairs))
         return 1 / sigma if sigma else math.inf
+
+
+def _clear_cells(schema: Schema, ledger: Ledger, share: float, clear: float) -> float:
+    """Return into how many even cells a column can be cut before they hold fewer than `clear` deviations of noise.
+
+    The noise is that of counts of every column for `share` of the budget; infinite where there is none, or the number
+    of rows is not declared.
+    """
+    noise = ledger.sigma(share / len(schema.modelled)) * schema.unit.rows
+    return math.inf if schema.rows is None or noise == 0 else schema.rows / (clear * noise)
