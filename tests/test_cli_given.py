@@ -133,7 +133,7 @@ def test_filling_in_is_written_into_the_ledger_of_the_table(saved: Path, tmp_pat
 WRONG = {
     "no number": ([], "--rows is needed"),
     "no rows": (["--rows", "0"], "--rows must be a whole number of at least 1"),
-    "two ways": (["--given-file", "partial.csv", "--given", "city=Ulm"], "goes with neither"),
+    "two ways": (["--given-file", "partial.csv", "--given", "city=Ulm"], "leave out --given and --share"),
     "another number": (["--given-file", "partial.csv", "--rows", "7"], "one row for each"),
     "no such file": (["--given-file", "gone.csv"], "gone.csv: no such file"),
     "an unknown column": (["--given-file", "wrong.csv"], "got 'town'"),

@@ -98,10 +98,12 @@ SITES: dict[str, dict[str, str]] = {
     },
     "synthesizers/ctgan.py": {
         "CTGAN.fit: table.private": PAIRS,
-        "CTGAN._measure: private": PAIRS,
         "_Training.run: private": GRADIENTS,
         "_Training.critic_step: private": GRADIENTS,
         "_Training.real_inputs: private": GRADIENTS,
+    },
+    "synthesizers/matching.py": {
+        "measure_targets: private": PAIRS,
     },
     "synthesizers/measuring.py": {
         "Measuring.measure: self.private": PAIRS,
@@ -128,7 +130,6 @@ SITES: dict[str, dict[str, str]] = {
     },
     "synthesizers/vae.py": {
         "VAE.fit: table.private": PAIRS,
-        "VAE._measure: private": PAIRS,
         "_Training.run: private": GRADIENTS,
         "_Training.sums_of: private": GRADIENTS,
     },

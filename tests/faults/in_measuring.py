@@ -196,14 +196,14 @@ def charge_after_the_answer():
 @caught_by("replay, independent")
 def one_charge_for_all_columns():
     """All columns are counted in one histogram charged as one: a row is in each of them, and moves as many cells."""
-    for_the_rest = independent.noisy_histograms_for_the_rest
+    for_the_rest = marginals.noisy_histograms_for_the_rest
 
     def at_once(counts, *, weights, **named):
         exact = [count() for count in counts]
         ((together, scale),) = for_the_rest([lambda: np.concatenate(exact)], weights=[1.0], **named)
         return [(part, scale) for part in np.split(together, np.cumsum([len(each) for each in exact])[:-1])]
 
-    with swapped(independent, "noisy_histograms_for_the_rest", at_once):
+    with swapped(marginals, "noisy_histograms_for_the_rest", at_once):
         yield
 
 
