@@ -163,6 +163,26 @@ def dpmm(pipeline: str, free_bins: bool = False) -> Callable[..., Draw]:
     return fit
 
 
+def marginals_free_bins(train: Any, options: argparse.Namespace, epochs: int) -> Draw:
+    """Fit our `marginals` to what a peer with free bins is given: not ours to have, but to compare the models."""
+    import numpy as np
+
+    from tabsynth.fitting import make_budget, make_secret, make_synthesizer
+    from tabsynth.privacy.ledger import Ledger
+    from tabsynth.schema import Column, Schema
+    from tabsynth.table import read
+
+    cut, back = quantile_bins(train)
+    numbers = set(train.columns.difference(texts(train)))
+    levels = {name: sorted(set(cut[name].astype(str)), key=int if name in numbers else None) for name in cut}
+    columns = [Column(n, "categorical", categories=tuple(c), ordered=n in numbers) for n, c in levels.items()]
+    table = read(cut.astype(str), Schema(tuple(columns), rows=len(cut)).with_target(options.target))
+    budget = make_budget(options.epsilon, options.delta)
+    synthesizer = make_synthesizer("marginals", options.seed)
+    sampler = synthesizer.fit(table, Ledger(budget), make_secret(budget, options.seed))
+    return lambda rows: back(sampler.sample(rows, np.random.default_rng(options.seed)).astype(str))
+
+
 def quantile_bins(train: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Cut every number at up to 32 quantiles, and return what draws a training row's number from a bin again."""
     import numpy as np
@@ -211,6 +231,7 @@ PEERS: dict[str, tuple[Callable[..., Draw], str, bool | None]] = {
     "dpmm-aim-free-bins": (dpmm("AIMPipeline", free_bins=True), "dpmm", True),
     "dpmm-mst": (dpmm("MSTPipeline"), "dpmm", True),
     "dpmm-mst-free-bins": (dpmm("MSTPipeline", free_bins=True), "dpmm", True),
+    "marginals-free-bins": (marginals_free_bins, "tabsynth", True),
     "mostlyai": (mostlyai, "mostlyai-engine", None),
 }
 

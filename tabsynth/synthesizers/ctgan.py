@@ -221,7 +221,7 @@ class _Training:
                 loss = self.generator_step(warm_up_cosine(done, **WARM_UP), critic_weight=weight)
                 progress(warm + step, warm + steps, {"loss": loss, "epsilon": epsilon})
         require_finite(self.averaged.parameters(), RATES)
-        require_near(self.shares(), self.targets.one_way, self.layout.sizes, RATES)
+        require_near(self.shares(), self.targets.one_way, self.targets.noise, self.layout.sizes, RATES)
 
     @torch.no_grad()
     def shares(self) -> Tensor:

@@ -31,11 +31,13 @@ DENSE = 2_000  # tokens that pairs are matched over; columns beyond, the largest
 class Targets:
     """Measured shares over all tokens, those of each column side by side; weight 0 where nothing was measured.
 
-    `one_way` has shape (tokens,). `two_way` (dense, dense) and `three_way` (classes, dense, dense) are over the tokens
-    `dense`; `given` are the target's tokens. Where no triple was measured, `three_way` is None and `given` is empty.
+    `one_way` has shape (tokens,), `noise` is the standard deviation of the noise in its cells, shape (). `two_way`
+    (dense, dense) and `three_way` (classes, dense, dense) are over the tokens `dense`; `given` are the target's tokens.
+    Where no triple was measured, `three_way` is None and `given` is empty.
     """
 
     one_way: Tensor
+    noise: Tensor
     one_way_weight: Tensor
     dense: Tensor
     two_way: Tensor
@@ -125,7 +127,8 @@ def assemble(
     chi-squared, and free of the cell's own noise. Each kind of marginal (one-, two-, three-way) weighs the same.
     """
     starts = [0, *torch.tensor(sizes).cumsum(0).tolist()]
-    one_way, one_weight = _one_way(marginals, sizes, starts, rows, floor)
+    one_way, noise = _one_way(marginals, sizes, starts, rows)
+    one_weight = 1 / (one_way + noise.clamp(min=floor)) / len(sizes)
     columns = _dense_columns(sizes)
     place = {column: sum(sizes[before] for before in columns if before < column) for column in columns}
     width = sum(sizes[column] for column in columns)
@@ -151,7 +154,7 @@ def assemble(
     given = dense[:0]
     if three is not None and target is not None:
         given = torch.arange(starts[target], starts[target] + sizes[target])
-    return Targets(one_way, one_weight, dense, two, two_weight, given, three, three_weight)
+    return Targets(one_way, noise, one_weight, dense, two, two_weight, given, three, three_weight)
 
 
 def _half(probabilities: Tensor, targets: Targets) -> Half:
@@ -173,9 +176,9 @@ def _residuals(half: Half, targets: Targets) -> list[Tensor]:
 
 
 def _one_way(
-    marginals: Sequence[Marginal], sizes: Sequence[int], starts: Sequence[int], rows: float, floor: float
+    marginals: Sequence[Marginal], sizes: Sequence[int], starts: Sequence[int], rows: float
 ) -> tuple[Tensor, Tensor]:
-    """Return every column's measured distribution side by side, and the weights of its cells."""
+    """Return every column's measured distribution side by side, and the standard deviation of the noise in it."""
     one_way = torch.zeros(sum(sizes))
     single = [m for m in marginals if len(m.attributes) == 1]
     for m in single:
@@ -183,8 +186,7 @@ def _one_way(
         one_way[starts[column] : starts[column] + sizes[column]] = torch.as_tensor(
             m.probabilities(), dtype=torch.float32
         )
-    noise = max((m.scale for m in single), default=0.0) / rows
-    return one_way, 1 / (one_way + max(floor, noise)) / len(sizes)
+    return one_way, torch.tensor(max((m.scale for m in single), default=0.0) / rows)
 
 
 def _dense_columns(sizes: Sequence[int]) -> list[int]:

@@ -120,19 +120,25 @@ def require_likely(losses: Tensor, columns: int) -> None:
         raise ModelError(f"The training diverged: the model rules out most values. Lower {RATES}.")
 
 
-def require_near(drawn: Tensor, measured: Tensor, sizes: Sequence[int], remedy: str) -> None:
+def require_near(drawn: Tensor, measured: Tensor, noise: Tensor, sizes: Sequence[int], remedy: str) -> None:
     """Raise ModelError when a trained model's columns are far from what was measured of them: it has collapsed.
 
     Both are shares of all tokens (tokens,), those of each column side by side, `drawn` the mean probabilities of TRIED
-    rows of the model. A generator whose rate is far too high comes to draw a few rows again and again, and its weights
-    stay numbers. Columns of more than FEW values are left out.
+    rows of the model; `noise` is the standard deviation of a measured share, and as far apart as it takes them on
+    average they may be. A generator whose rate is far too high comes to draw a few rows again and again, and its
+    weights stay numbers. Columns of more than FEW values are left out.
 
-    >>> require_near(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]), [2], "rate")
+    >>> drawn, measured = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])
+    >>> require_near(drawn, measured, torch.tensor(0.5), [2], "rate")  # which says nothing
+    >>> require_near(drawn, measured, torch.tensor(0.0), [2], "rate")
     Traceback (most recent call last):
     tabsynth.errors.ModelError: The training diverged: columns are far from their measured marginals. Lower rate.
     """
     pairs = zip(torch.split(drawn, list(sizes)), torch.split(measured, list(sizes)), strict=True)
-    distances = [float((ours - theirs).abs().sum()) / 2 for ours, theirs in pairs if len(ours) <= FEW]
+    by_chance = float(noise) * math.sqrt(2 / math.pi)  # the mean absolute value of a normal number
+    distances = [
+        float((ours - theirs).abs().sum()) / 2 - by_chance * len(ours) / 2 for ours, theirs in pairs if len(ours) <= FEW
+    ]
     if distances and not sum(distances) / len(distances) <= STRAYED:
         raise ModelError(f"The training diverged: columns are far from their measured marginals. Lower {remedy}.")
 

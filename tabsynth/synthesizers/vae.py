@@ -267,7 +267,7 @@ class _Training:
         training.run(
             dpsgd, sums, progress, epsilon, beside=self.public_gradient, before=before, public=Randomness(self.rng)
         )
-        require_near(self.shares(training.averaged), self.targets.one_way, self.model.sizes, RATES)
+        require_near(self.shares(training.averaged), self.targets.one_way, self.targets.noise, self.model.sizes, RATES)
         return training.averaged.cpu()
 
     @torch.no_grad()

@@ -94,6 +94,17 @@ def test_a_table_of_the_model_over_its_cap_is_refused(name):
     assert "may have 35 cells, and column 'c0' beside the target 't' needs 36" in said
 
 
+@pytest.mark.parametrize("name", ["vae", "ctgan"])
+def test_what_noise_makes_of_a_small_table_is_no_divergence(name):
+    """Measured marginals are far from those of the model, and it is they that are wrong."""
+    family = registry.load(registry.SYNTHESIZERS, name)
+    visits = clinic_visits(rows=80)
+    table = read(visits.frame, visits.schema)
+    settings = {"warm_steps": 40, "batch": 40}
+    settings |= {"steps": 5, "dream_steps": 5, "width": 16} if name == "vae" else {"critic_steps": 5}
+    family(**settings).fit(table, Ledger(Budget(1.0, 1e-3)), Secret())
+
+
 @pytest.mark.parametrize("rate", [100.0, 1e30])
 @pytest.mark.parametrize("family", [each for each in FAMILIES if each.id in SMALL])
 def test_a_fit_under_a_budget_that_diverges_says_so(family, rate):
@@ -105,7 +116,7 @@ def test_a_fit_under_a_budget_that_diverges_says_so(family, rate):
     family(**SMALL[family.name]).fit(awkward_table("every kind"), Ledger(Budget(3.0, 1e-5)), Secret())
 
 
-@pytest.mark.parametrize("budget", [None, Budget(3.0, 1e-5)], ids=["free", "private"])
+@pytest.mark.parametrize("budget", [None, Budget(100.0, 1e-5)], ids=["free", "private"])
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
@@ -115,7 +126,7 @@ def test_a_fit_under_a_budget_that_diverges_says_so(family, rate):
     ids=["vae", "ctgan"],
 )
 def test_a_generator_that_draws_a_few_rows_again_and_again_is_no_model(name, settings, budget):
-    """Its weights are numbers, so only what it draws shows that the rate was far too high."""
+    """Its weights are numbers, so only what it draws shows that the rate was far too high, where noise is small."""
     family = registry.load(registry.SYNTHESIZERS, name)
     settings = settings if name == "vae" else {**settings, "epochs": 5.0}
     rates = ("rate", "free_rate", "warm_rate") if name == "vae" else ("generator_rate",)
