@@ -98,9 +98,11 @@ def test_a_table_of_the_model_over_its_cap_is_refused(name):
 def test_what_noise_makes_of_a_small_table_is_no_divergence(name):
     """Measured marginals are far from those of the model, and it is they that are wrong."""
     family = registry.load(registry.SYNTHESIZERS, name)
-    visits = clinic_visits(rows=80)
-    table = read(visits.frame, visits.schema)
-    settings = {"warm_steps": 40, "batch": 40}
+    levels = [f"level {place}" for place in range(40)]
+    drawn = np.random.default_rng(0).choice(levels, (200, 6))
+    columns = tuple(Column(f"c{place}", "categorical", categories=tuple(levels)) for place in range(6))
+    table = read(pd.DataFrame(drawn, columns=[column.name for column in columns]), Schema(columns, rows=200))
+    settings = {"warm_steps": 40, "batch": 100}
     settings |= {"steps": 5, "dream_steps": 5, "width": 16} if name == "vae" else {"critic_steps": 5}
     family(**settings).fit(table, Ledger(Budget(1.0, 1e-3)), Secret())
 
