@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -51,7 +52,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
     schema : a `Schema`, plain values, or a YAML or JSON file; what is known for free.
     discover : pay from the budget for every domain that the schema leaves out.
     target : the column to predict, when the schema does not declare it.
-    ledger : a `Ledger` to charge instead of a fresh one with this budget.
+    ledger : a `Ledger` to charge instead of a fresh one; its own budget may be no larger than an epsilon given as well.
     seed : fixes what may be fixed. Noise and batches under a budget are never seeded.
     progress : show a bar; None shows it where somebody looks.
 
@@ -101,7 +102,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         frame = self._frame(X)
         table, target = _with_target(frame, y, self.target)
         synthesizer = make_synthesizer(self.model, self.seed)
-        ledger = self.ledger if self.ledger is not None else Ledger(make_budget(self.epsilon, self.delta))
+        ledger = self._ledger()
         budgeted = ledger.budget is not None
         intake = take_in(table, self.schema, budgeted=budgeted, discover=self.discover, target=target)
         synthesizer, intake = settle(synthesizer, intake, budgeted=budgeted)
@@ -211,6 +212,18 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
         self._names = {}
         self._rng = np.random.default_rng()
         return self
+
+    def _ledger(self) -> Ledger:
+        """Return the ledger that was given, else a fresh one; raise InputError when it allows more than was asked."""
+        asked = make_budget(self.epsilon, self.delta)
+        if self.ledger is None:
+            return Ledger(asked)
+        held = self.ledger.budget.epsilon if self.ledger.budget else math.inf
+        if asked is not None and held > asked.epsilon:
+            raise InputError(
+                f"epsilon is {asked.epsilon:g}, and the ledger allows {held:g}: leave out one of the two."
+            )
+        return self.ledger
 
     def _frame(self, X: Any) -> Any:
         """Return the input as a frame and note its names, as scikit-learn's convention asks."""

@@ -124,6 +124,16 @@ def test_missing_domains_are_an_error_under_a_budget_unless_discovered() -> None
     assert set(fitted.sample(500)["city"].dropna()) <= {"Bonn", "Köln", "Ulm", "(other)"}  # by noise some are missing
 
 
+@pytest.mark.parametrize("wider", [Ledger(), Ledger(Budget(3.0, 1e-6))], ids=["no budget", "a larger one"])
+def test_a_ledger_that_allows_more_than_epsilon_is_refused(wider: Ledger) -> None:
+    with pytest.raises(InputError, match=r"epsilon is 1, and the ledger allows (inf|3)"):
+        TabularSynthesizer("independent", epsilon=1.0, schema=SCHEMA, ledger=wider).fit(_people())
+    assert wider.charges == ()
+    smaller = Ledger(Budget(1.0, 1e-6))
+    TabularSynthesizer("independent", epsilon=1.0, schema=SCHEMA, ledger=smaller).fit(_people())
+    assert smaller.charges
+
+
 def test_bad_input_charges_nothing() -> None:
     ledger = Ledger(Budget(1.0, 1e-6))
     bad = _people().assign(age=999)
