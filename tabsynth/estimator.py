@@ -220,9 +220,7 @@ class TabularSynthesizer(BaseEstimator):  # type: ignore[misc]
             return Ledger(asked)
         held = self.ledger.budget.epsilon if self.ledger.budget else math.inf
         if asked is not None and held > asked.epsilon:
-            raise InputError(
-                f"epsilon is {asked.epsilon:g}, and the ledger allows {held:g}: leave out one of the two."
-            )
+            raise InputError(f"epsilon is {asked.epsilon:g}, and the ledger allows {held:g}: leave out one of the two.")
         return self.ledger
 
     def _frame(self, X: Any) -> Any:

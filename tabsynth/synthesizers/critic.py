@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tabsynth.privacy.clipping import clip_factors, masked
+from tabsynth.privacy.clipping import clip_factors, masked, rounding
 
 Factors = list[tuple[Tensor, Tensor]]  # per layer: left (rows, out) and right (rows, in) of an outer product
 
@@ -104,15 +104,20 @@ def penalty_factors(critic: Critic, inputs: Tensor) -> Factors:
 
 
 def squared_norms(score: Factors, slope: Factors) -> Tensor:
-    """Return each row's squared gradient norm over all weights and biases, float64: cross terms may cancel."""
+    """Return each row's squared gradient norm over all weights and biases, float64: cross terms may cancel.
+
+    The gradient itself is summed in single precision, of which a row may lose four roundoffs of its parts' lengths:
+    nothing beside its norm, unless score and penalty cancel. So much is added.
+    """
     dot = torch.linalg.vecdot
     total = torch.zeros(len(score[0][0]), dtype=torch.float64, device=score[0][0].device)
+    apart = torch.zeros_like(total)  # the squared lengths of both parts
     for one, other in zip(score, slope, strict=True):
         (left, right), (other_left, other_right) = ([part.double() for part in pair] for pair in (one, other))
-        total += dot(left, left) * (dot(right, right) + 1)
-        total += dot(other_left, other_left) * dot(other_right, other_right)
+        apart += dot(left, left) * (dot(right, right) + 1)
+        apart += dot(other_left, other_left) * dot(other_right, other_right)
         total += 2 * dot(left, other_left) * dot(right, other_right)
-    return total
+    return total + apart + rounding((2 * apart).sqrt(), 9, score[0][0].dtype)
 
 
 def weighted_sum(score: Factors, slope: Factors, factors: Tensor) -> list[Tensor]:

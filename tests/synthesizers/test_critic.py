@@ -7,7 +7,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 
 from tabsynth.errors import ConformanceError
-from tabsynth.privacy.clipping import check_clipped_sum
+from tabsynth.privacy.clipping import check_clipped_sum, clip_factors
 from tabsynth.synthesizers.critic import (
     Critic,
     clipped_real_sum,
@@ -15,6 +15,7 @@ from tabsynth.synthesizers.critic import (
     penalty_factors,
     score_factors,
     squared_norms,
+    weighted_sum,
 )
 
 ROW, GIVEN, PENALTY = 9, 5, 10.0
@@ -157,6 +158,17 @@ def test_cancelling_terms_keep_the_bound_in_float32():
     exact = 1e-8 * sum((a.double().square().sum(1)) * b.double().square().sum(1) for a, b in score)
     biases = sum(a.double().square().sum(1) for a, _ in score)
     assert torch.allclose(squared_norms(score, nearly), exact + biases, rtol=1e-2)
+
+
+@pytest.mark.parametrize("apart", [3e-8, 1e-7, 3e-7, 1e-6, 1e-5])
+def test_what_single_precision_loses_of_parts_that_cancel_stays_within_the_bound(apart):
+    """Of two long parts that leave nothing, the sum holds what rounding left, times a factor for so short a sum."""
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        left, right = 1e-3 * torch.randn(1, 64, generator=rng), 1e9 * torch.randn(1, 64, generator=rng)
+        score, slope = [(left, right)], [(-left * (1 + apart), right)]
+        total = weighted_sum(score, slope, clip_factors(squared_norms(score, slope), 1.0).float())
+        assert length(total) <= 1.0
 
 
 def test_an_empty_batch_sums_to_zeros_of_the_right_shapes():
