@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -144,9 +143,11 @@ def timed_fit(path: Path, model: str) -> tuple[float, float, int]:
         command += ["--epsilon", "1", "--delta", "1e-8", "--discover", "--ledger", f"{folder}/ledger.jsonl"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         start = time.perf_counter()
-        subprocess.run([sys.executable, *command, "-o", f"{folder}/model"], env=environment, check=True)
+        fit = subprocess.Popen([sys.executable, *command, "-o", f"{folder}/model"], env=environment)
+        _, status, used = os.wait4(fit.pid, 0)  # of this process alone
         seconds = time.perf_counter() - start
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if status:
+        raise SystemExit(f"tabsynth fit ended with {os.waitstatus_to_exitcode(status)}")
     return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
