@@ -24,7 +24,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,10 +49,7 @@ STEPS: dict[str, tuple[int, float, dict[str, Any]]] = {
     "text": (512, 3, {"warm_steps": 0}),
 }
 LEAST_SAMPLED = {"marginals": 200_000, "ctgan": 100_000, "vae": 100_000, "rows": 40_000}
-QUICK = {
-    "ctgan": {"epochs": 1},
-    "vae": {"epochs": 1.0},
-}  # where what was learned does not change how long drawing takes
+QUICK: dict[str, dict[str, Any]] = {"ctgan": {"epochs": 1}, "vae": {"epochs": 1.0}}  # drawing takes as long after more
 PEER = """
 import sys, json, time
 import pandas as pd, torch
@@ -116,29 +113,29 @@ def steps(options: argparse.Namespace) -> Iterator[Figure]:
         noisy = [fixed | {"batch": batch, "steps": count} for count in counts]
         plain = [fixed | {"free_batch": batch, "epochs": count * batch / len(table.private)} for count in counts]
         took = [
-            apart(options.runs, *(partial(fit, table, family, epsilon, **each) for each in pair)) / 16 / batch * 1e6
+            each_of(counts, [partial(fit, table, family, epsilon, **each) for each in pair], options.runs) / batch * 1e6
             for epsilon, pair in ((3.0, noisy), (None, plain))
         ]
         told = f"{took[0]:.0f} and {took[1]:.0f} ms per 1,000 rows"
         yield Figure(f"`{family}`, a private step beside a plain one", took[0] / took[1], most, told=told)
 
 
-def apart(runs: int, short: Callable[[], Any], long: Callable[[], Any]) -> float:
-    """Return the seconds that the longer work takes more than the shorter."""
-    short()  # what is compiled on first use is compiled here
-    fastest = [min(seconds(work) for _ in range(runs)) for work in (short, long)]
-    return fastest[1] - fastest[0]
-
-
 def epochs(options: argparse.Namespace) -> Iterator[Figure]:
     """Yield how many epochs of ours take the time of one of the other package's."""
     path, counts = options.data / "adult.train.csv.gz", (5, 25)
     table = adult(options.data)
-    ours = apart(options.runs, *(partial(fit, table, "ctgan", None, epochs=count) for count in counts)) / 20
-    theirs = [min(of_peer(options.ctgan, path, count) for _ in range(options.runs)) for count in counts]
-    peer = (theirs[1] - theirs[0]) / 20
+    ours = each_of(counts, [partial(fit, table, "ctgan", None, epochs=count) for count in counts], options.runs)
+    short, long = (min(of_peer(options.ctgan, path, count) for _ in range(options.runs)) for count in counts)
+    peer = (long - short) / (counts[1] - counts[0])
     told = f"{ours:.2f} s an epoch, theirs {peer:.2f}"
     yield Figure("`ctgan`, epochs in the time of one of `ctgan` 0.12.1", peer / ours, 3, at_least=True, told=told)
+
+
+def each_of(counts: Sequence[int], works: Sequence[Callable[[], Any]], runs: int) -> float:
+    """Return the seconds that each of what one work does more of than the other takes."""
+    works[0]()  # what is compiled on first use is compiled here
+    short, long = (fastest(runs, work) for work in works)
+    return (long - short) / (counts[1] - counts[0])
 
 
 def of_peer(python: Path, path: Path, count: int) -> float:
@@ -149,13 +146,13 @@ def of_peer(python: Path, path: Path, count: int) -> float:
 
 def categories(options: argparse.Namespace) -> Iterator[Figure]:
     """Yield what 529 categories cost beside 10, by fits with a budget and without."""
-    few, many = (with_categories(adult(options.data), count) for count in (10, 529))
-    for epsilon, settings in ((1.0, {"steps": 20, "batch": 1024}), (None, {"epochs": 1.0})):
-        took = [
-            min(seconds(fit, each, "rows", epsilon, **settings) for _ in range(options.runs)) for each in (few, many)
-        ]
-        told = f"fits of {took[1]:.1f} and {took[0]:.1f} s, {'epsilon 1' if epsilon else 'no budget'}"
-        yield Figure("`rows`, 529 categories beside 10", took[1] / took[0], 1.3, told=told)
+    table = adult(options.data)
+    few, many = (with_categories(table, count) for count in (10, 529))
+    cases: list[tuple[float | None, dict[str, Any]]] = [(1.0, {"steps": 20, "batch": 1024}), (None, {"epochs": 1.0})]
+    for epsilon, settings in cases:
+        ten, more = (fastest(options.runs, partial(fit, each, "rows", epsilon, **settings)) for each in (few, many))
+        told = f"fits of {more:.1f} and {ten:.1f} s, {'epsilon 1' if epsilon else 'no budget'}"
+        yield Figure("`rows`, 529 categories beside 10", more / ten, 1.3, told=told)
 
 
 def with_categories(table: Table, count: int) -> Table:
@@ -174,7 +171,7 @@ def sampling(options: argparse.Namespace) -> Iterator[Figure]:
     for family, least in LEAST_SAMPLED.items():
         sampler = fit(table, family, None, **QUICK.get(family, {}))
         rows = len(table.private)
-        taken = min(seconds(sampler.sample, rows, np.random.default_rng(0)) for _ in range(options.runs + 1))
+        taken = fastest(options.runs + 1, partial(sampler.sample, rows, np.random.default_rng(0)))
         yield Figure(f"`{family}`, rows sampled a second", rows / taken, least, at_least=True)
 
 
@@ -197,10 +194,14 @@ def fit(table: Table, family: str, epsilon: float | None, **settings: Any) -> Sa
     return make_synthesizer(family, 0, **settings).fit(table, Ledger(budget), make_secret(budget, None))
 
 
-def seconds(work: Callable[..., Any], *given: Any, **named: Any) -> float:
-    start = time.process_time()
-    work(*given, **named)
-    return time.process_time() - start
+def fastest(runs: int, work: Callable[[], Any]) -> float:
+    """Return the processor's seconds of the fastest of so many runs."""
+    taken = []
+    for _ in range(runs):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Figure]]] = {
